@@ -1,0 +1,118 @@
+# Build one image: make -f tools/build.mk OUT=build/stage-02 STAGE=2 MODE=debug
+# Called by the top Makefile and by the tools; run from the root of the project.
+#
+#   OUT      folder for everything this build makes
+#   STAGE    chapters 1…STAGE
+#   MODE     debug (assertions, poisoning) or release
+#   OVERLAY  noweb files laid over the book's chunks
+#   CC_KIND  gcc or clang
+
+MODE     ?= debug
+CC_KIND  ?= gcc
+CROSS    ?= riscv64-unknown-elf-
+SRC      := $(OUT)/src
+
+ifeq ($(CC_KIND),clang)
+CC       := clang --target=riscv64-unknown-elf
+else
+CC       := $(CROSS)gcc
+endif
+LD       := $(CROSS)gcc
+NM       := $(CROSS)nm
+
+# What a kernel for RV64GC needs: no C library, no red tape of the hosted
+# world, code anywhere in memory, and a frame pointer in every function so
+# that a backtrace can be walked at any level of optimisation.
+KFLAGS   := -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany
+KFLAGS   += -ffreestanding -fno-common -fno-stack-protector -fno-pic -g3
+KFLAGS   += -fno-omit-frame-pointer -fno-optimize-sibling-calls
+KFLAGS   += -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections
+KCFLAGS  := $(KFLAGS) -std=c17 -fno-tree-loop-distribute-patterns
+KCFLAGS  += -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+KCFLAGS  += -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2
+KCFLAGS  += -Wimplicit-fallthrough -Wcast-align
+INCLUDES := -I$(SRC) -I$(SRC)/include -I$(SRC)/lib
+
+ifeq ($(CC_KIND),clang)
+KFLAGS   := $(patsubst -march=%,-march=rv64imac,$(KFLAGS)) -mno-relax
+KCFLAGS  := $(patsubst -march=%,-march=rv64imac,$(KCFLAGS)) -mno-relax
+KCFLAGS  := $(filter-out -fno-tree-loop-distribute-patterns,$(KCFLAGS)) -fno-builtin
+endif
+ifeq ($(MODE),release)
+OPTIMISE := -O2 -DNDEBUG
+else
+OPTIMISE := -Og
+endif
+ifneq ($(CI)$(WERROR),)
+KCFLAGS  += -Werror
+endif
+
+.PHONY: image test-image sources
+.SUFFIXES:
+image: $(OUT)/rvos.elf
+test-image: $(OUT)/rvos-test.elf
+
+# The list of files is known only after tangling, so this makefile tangles
+# first and then calls itself.
+ifeq ($(TANGLED),)
+$(OUT)/rvos.elf $(OUT)/rvos-test.elf: sources
+	@$(MAKE) --no-print-directory -f tools/build.mk TANGLED=1 $@
+
+sources:
+	@tools/tangle --lines $(if $(STAGE),--stage $(STAGE)) \
+	    $(addprefix --overlay ,$(OVERLAY)) --out $(SRC)
+else
+
+FILES    := $(shell find $(SRC)/kernel $(SRC)/lib/base \
+              \( -name '*.c' -o -name '*.S' \) 2>/dev/null | sort)
+OBJECTS  := $(patsubst $(SRC)/%,$(OUT)/obj/%.o,$(FILES))
+TESTS    := $(filter $(OUT)/obj/kernel/test/%,$(OBJECTS))
+OBJECTS  := $(filter-out $(TESTS),$(OBJECTS))
+FLAGFILE := $(OUT)/obj/flags
+FLAGS    := $(CC) $(KCFLAGS) $(OPTIMISE) $(DEFINES)
+
+$(OUT)/obj/%.c.o: $(SRC)/%.c $(FLAGFILE)
+	@mkdir -p $(@D)
+	@$(CC) $(KCFLAGS) $(OPTIMISE) $(DEFINES) $(INCLUDES) -MMD -MP -c -o $@ $<
+
+$(OUT)/obj/%.S.o: $(SRC)/%.S $(FLAGFILE)
+	@mkdir -p $(@D)
+	@$(CC) $(KFLAGS) $(DEFINES) $(INCLUDES) -MMD -MP -c -o $@ $<
+
+# Objects are rebuilt when the flags change, as they do when the header of
+# the build does.
+$(FLAGFILE): FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+# Two passes, once the book has a symbol table: the first image gives the
+# addresses of the symbols, the second carries them. The table stands behind
+# everything else, so that it moves nothing; `tools/symbols --same` checks that.
+LINK     := $(LD) -nostdlib -static -march=rv64imac_zicsr_zifencei -mabi=lp64 \
+            -mcmodel=medany -Wl,--no-warn-rwx-segments -Wl,--gc-sections \
+            -Wl,--build-id=none -T $(SRC)/kernel/kernel.ld
+
+ifeq ($(shell grep -l '[.]symbols' $(SRC)/kernel/kernel.ld 2>/dev/null),)
+define link
+@$(LINK) -o $@ $1
+endef
+else
+define link
+@$(LINK) -o $@.1 $1
+@tools/symbols $(NM) $@.1 > $@.S
+@$(CC) $(KFLAGS) -c -o $@.o $@.S
+@$(LINK) -o $@.2 $1 $@.o
+@tools/symbols --same $(NM) $@.1 $@.2
+@mv $@.2 $@ && rm -f $@.1 $@.S $@.o
+endef
+endif
+
+$(OUT)/rvos.elf: $(OBJECTS) $(SRC)/kernel/kernel.ld
+	$(call link,$(OBJECTS))
+
+$(OUT)/rvos-test.elf: $(OBJECTS) $(TESTS) $(SRC)/kernel/kernel.ld
+	$(call link,$(OBJECTS) $(TESTS))
+
+.PHONY: FORCE
+-include $(OBJECTS:.o=.d) $(TESTS:.o=.d)
+endif

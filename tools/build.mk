@@ -29,7 +29,7 @@ KFLAGS   += -fno-omit-frame-pointer -fno-optimize-sibling-calls
 KFLAGS   += -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections
 KCFLAGS  := $(KFLAGS) -std=c17 -fno-tree-loop-distribute-patterns
 KCFLAGS  += -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
-KCFLAGS  += -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2
+KCFLAGS  += -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat-security
 KCFLAGS  += -Wimplicit-fallthrough -Wcast-align
 INCLUDES := -I$(SRC) -I$(SRC)/include -I$(SRC)/lib
 
@@ -39,9 +39,9 @@ KCFLAGS  := $(patsubst -march=%,-march=rv64imac,$(KCFLAGS)) -mno-relax
 KCFLAGS  := $(filter-out -fno-tree-loop-distribute-patterns,$(KCFLAGS)) -fno-builtin
 endif
 ifeq ($(MODE),release)
-OPTIMISE := -O2 -DNDEBUG
+OPTIMISE := -O2 -DDEBUG=0
 else
-OPTIMISE := -Og
+OPTIMISE := -Og -DDEBUG=1
 endif
 ifneq ($(CI)$(WERROR),)
 KCFLAGS  += -Werror

@@ -20,7 +20,7 @@ OVERLAY  := $(shell tools/exercise file $(EX))
 OUT      := build/ex-$(EX)
 endif
 NN       := $(shell printf %02d $(STAGE) 2>/dev/null)
-OUT      ?= build/stage-$(NN)$(if $(filter release,$(MODE)),-release)
+OUT      ?= build/stage-$(NN)$(if $(filter release,$(MODE)),-release)$(patsubst %,-with-%,$(basename $(notdir $(OVERLAY))))
 IMAGE    := $(OUT)/rvos.elf
 BUILD     = $(MAKE) -j$(JOBS) -f tools/build.mk OUT=$(OUT) STAGE=$(STAGE) MODE=$(MODE) OVERLAY="$(OVERLAY)"
 NEED     := true

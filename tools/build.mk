@@ -6,9 +6,11 @@
 #   MODE     debug (assertions, poisoning) or release
 #   OVERLAY  noweb files laid over the book's chunks
 #   CC_KIND  gcc or clang
+#   TESTS_ONLY  which files of kernel/test a test image takes, as a pattern
 
 MODE     ?= debug
 CC_KIND  ?= gcc
+TESTS_ONLY ?= %
 CROSS    ?= riscv64-unknown-elf-
 SRC      := $(OUT)/src
 
@@ -68,6 +70,7 @@ FILES    := $(shell find $(SRC)/kernel $(SRC)/lib/base \
 OBJECTS  := $(patsubst $(SRC)/%,$(OUT)/obj/%.o,$(FILES))
 TESTS    := $(filter $(OUT)/obj/kernel/test/%,$(OBJECTS))
 OBJECTS  := $(filter-out $(TESTS),$(OBJECTS))
+TESTS    := $(filter $(OUT)/obj/kernel/test/$(TESTS_ONLY),$(TESTS))
 FLAGFILE := $(OUT)/obj/flags
 FLAGS    := $(CC) $(KCFLAGS) $(OPTIMISE) $(DEFINES)
 

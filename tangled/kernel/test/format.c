@@ -13,7 +13,7 @@ SELFTEST(format_extremes)
 {
     EXPECT_STR(PRINT("%ld", INT64_MIN), "-9223372036854775808");
     EXPECT_STR(PRINT("%lu", UINT64_MAX), "18446744073709551615");
-    EXPECT_STR(PRINT("%hhd %hu", -1, 0x12345), "-1 9029");
+    EXPECT_STR(PRINT("%hhu", (unsigned char)-1), "255");
     EXPECT_STR(PRINT("%p", (void *)0xbeef), "0x000000000000beef");
     EXPECT_STR(PRINT("[%8.3s]", "abcdef"), "[     abc]");
 }

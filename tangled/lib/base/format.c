@@ -33,8 +33,6 @@ static void emit(struct output *out, const char *text, size_t length)
     out->length += length;
 }
 
-// format one value
-// read a conversion
 // read flags
 static const char *read_flags(const char *at, struct spec *spec)
 {
@@ -125,7 +123,6 @@ static void put_field(struct output *out, const struct spec *spec,
         pad(out, ' ', blanks);
 }
 
-// write an integer
 // turn a number into digits
 static size_t to_digits(char *end, uint64_t value, unsigned base,
                         bool upper)

@@ -23,7 +23,7 @@ NN       := $(shell printf %02d $(STAGE) 2>/dev/null)
 OUT      ?= build/stage-$(NN)$(if $(filter release,$(MODE)),-release)$(patsubst %,-with-%,$(basename $(notdir $(OVERLAY))))
 IMAGE    := $(OUT)/rvos.elf
 BUILD     = $(MAKE) -j$(JOBS) -f tools/build.mk OUT=$(OUT) STAGE=$(STAGE) MODE=$(MODE) OVERLAY="$(OVERLAY)"
-NEED     := true
+NEED     := tools/doctor --need
 
 .PHONY: help tangle build run debug stages clean size
 help: ## list the targets

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAPTERS = ROOT / "chapters"
+CHAPTERS = Path(os.environ.get("RVOS_CHAPTERS", ROOT / "chapters"))
 
 
 def markup_program():

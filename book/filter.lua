@@ -60,7 +60,17 @@ local function in_chapter(n)
   return count.chapter and count.chapter .. "." .. n or tostring(n)
 end
 
+-- Headings travel to the contents and the running heads: no links inside.
+local function unmarked(header)
+  return header:walk { Str = function(str)
+    local text = str.text:gsub(MARK_END, "")
+    for character in pairs(MARKS) do text = text:gsub(character, "") end
+    return text == "" and {} or pandoc.Str(text)
+  end }
+end
+
 local function number_header(header)
+  header = unmarked(header)
   local plain = header.classes:includes "unnumbered"
   local number
   if header.level == 1 then
@@ -189,11 +199,6 @@ local numbering = {
   Div = number_div, Inlines = join_marks, Span = number_term, CodeBlock = number_chunk,
 }
 
--- Headings travel to the contents and the running heads: no links inside.
-local function plain_heading(header)
-  return header:walk { Code = function(inline) return pandoc.Code(inline.text) end }
-end
-
 -- Pass 2: what the book adds to Markdown -----------------------------------------
 
 -- The lines of a chunk as tokens; uses of chunks become tokens too.
@@ -321,7 +326,7 @@ local inlines = { Code = code, Link = link, Span = span }
 local blocks = { CodeBlock = code_block, Para = para, Table = writer.table }
 
 function Pandoc(doc)
-  doc = doc:walk(numbering):walk { Header = plain_heading }
+  doc = doc:walk(numbering)
   doc = doc:walk(inlines):walk(blocks):walk { Div = div }
   return writer.arrange(book, doc)
 end

@@ -18,8 +18,8 @@ from pathlib import Path
 import nw
 
 MOST_BYTES = 64 * 1024
-WALL_SECONDS = 120
-LIMITS = ["prlimit", "--cpu=60", f"--as={4 << 30}", f"--fsize={256 << 20}", "--core=0", "--"]
+WALL_SECONDS = 60
+LIMITS = ["prlimit", "--cpu=10", f"--as={1 << 30}", f"--fsize={64 << 20}", "--core=0", "--"]
 PATH = re.compile(r"(\w[\w-]*/)*\w[\w.-]*\.(c|h|S)")
 BUILDS = nw.ROOT / "build" / "ex"
 
@@ -43,11 +43,12 @@ def read_submission(path):
     except OSError as error:
         why = "a symbolic link" if os.path.islink(path) else error.strerror
         raise Unacceptable(f"the file cannot be read: {why}") from None
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise Unacceptable("not a regular file")
-        data = file.read(MOST_BYTES + 1)
-    return _decoded(data)
+        return _decoded(os.read(handle, MOST_BYTES + 1))
+    finally:
+        os.close(handle)
 
 
 def _decoded(data):

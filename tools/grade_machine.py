@@ -17,7 +17,7 @@ import time
 MTIME = 0x0200BFF8
 INSTRUCTIONS_PER_TICK = 100
 ASLEEP = 1 << 48            # mtime jumps to the end of time if no timer is set
-MOST_OUTPUT = 1 << 20
+MOST_OUTPUT = 256 << 10
 WALL_SECONDS = 60
 POLL_SECONDS = 0.05
 
@@ -111,7 +111,7 @@ def _watch(qemu, monitor, limit):
 def _overdue(monitor, limit, length, seconds):
     """The reason to stop a machine now, or the empty string."""
     if length > MOST_OUTPUT:
-        return f"printed more than {MOST_OUTPUT >> 20} MiB"
+        return f"printed more than {MOST_OUTPUT >> 10} KiB"
     if seconds > WALL_SECONDS:
         return f"no verdict within {WALL_SECONDS} seconds of this computer's time"
     try:

@@ -51,12 +51,10 @@ def grade(exercise, overlays, out, name=None, jobs=1):
         copies = _copies(exercise, overlays, out)
         result.untouched = _is_starter(exercise, copies)
         image, said = grade_build.build(exercise, copies, out, jobs)
-        result.said = _named(said, copies, overlays)
+        result.said = _named(said, overlays, out)
         result.verdicts = _run_checks(exercise, image)
     except Unacceptable as error:
-        problem = str(error)
-        for copy, original in zip(_copy_paths(overlays, out), overlays):
-            problem = problem.replace(_shown(copy), _shown(original))
+        problem = _named(str(error), overlays, out)
         result.problem = problem.strip()
         result.verdicts = [Verdict(check, [("got", problem.splitlines()[0].rstrip(":"))])
                            for check in exercise.checks]
@@ -73,9 +71,10 @@ def _shown(path):
         return path.name
 
 
-def _named(text, copies, overlays):
-    for copy, original in zip(copies, overlays):
-        text = text.replace(_shown(copy), _shown(original))
+def _named(text, overlays, out):
+    """What a tool said about the copies, said about the answer."""
+    for copy, original in zip(_copy_paths(overlays, out), overlays):
+        text = text.replace(str(copy), _shown(copy)).replace(_shown(copy), _shown(original))
     return text
 
 
@@ -165,23 +164,21 @@ def _stamped(image, first):
 def _run_checks(exercise, image):
     """Run all checks; after one that ends the machine, boot again at the next."""
     host, judged, stuck = exercise.host_checks(), {}, 0
-    for check in exercise.checks:
-        if check.number in judged:
-            continue
-        if stuck == MOST_STUCK:
-            judged[check.number] = Verdict(check, [
-                ("got", f"not run: {stuck} checks before this one gave no verdict in time")])
-            continue
-        stamped, token = _stamped(image, check.number)
+    while len(judged) < len(exercise.checks) and stuck < MOST_STUCK:
+        left = [check for check in exercise.checks if check.number not in judged]
+        stamped, token = _stamped(image, left[0].number)
         run = grade_machine.run(stamped, exercise.limit)
         stamped.unlink()
         stuck += bool(run.why)
         said = reports(run.output, token)
-        for other in exercise.checks:
-            if other.number >= check.number and other.number in said:
-                judged[other.number] = _judge(exercise, other, said[other.number], run, host)
-        judged.setdefault(check.number, Verdict(check, [("got", _ending(run, run.output))]))
-    return [judged[check.number] for check in exercise.checks]
+        reached = [check for check in left if check.number in said]
+        if not reached:     # it would end like this every time
+            return [judged.get(check.number) or Verdict(check, [("got", _ending(run, run.output))])
+                    for check in exercise.checks]
+        for check in reached:
+            judged[check.number] = _judge(exercise, check, said[check.number], run, host)
+    given_up = [("got", f"not run: {stuck} checks before this one gave no verdict in time")]
+    return [judged.get(check.number) or Verdict(check, given_up) for check in exercise.checks]
 
 
 def _judge(exercise, check, report, run, host):
@@ -215,8 +212,7 @@ def _first(lines):
 
 def _ending(run, output):
     """How a machine ended that should not have."""
-    panic = re.search(r".*\bpanic.*", output, re.I)
-    said = panic.group().strip() if panic else ""
+    said = next((line.strip() for line in output.splitlines() if "panic" in line), "")
     if run.why:
         return run.why
     if run.status == PANICKED:
@@ -226,7 +222,8 @@ def _ending(run, output):
 
 # -- saying it ------------------------------------------------------------
 
-def _printable(text):
+def _printable(text, most=300):
+    text = text if len(text) <= most else text[:most] + "…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -38,11 +38,11 @@ class Build:
 
     @functools.cached_property
     def sections(self):
-        """name → (address, size, is in the file) of what is loaded."""
-        rows = re.findall(r"\] (\S+) +(\S+) +([0-9a-f]+) \w+ (\w+) \w+ +(\w*)",
+        """name → (size, is in the file) of what has a place in memory."""
+        rows = re.findall(r"\] (\S+) +(\S+) +[0-9a-f]+ \w+ (\w+) \w+ +(\w*)",
                           _tool("readelf", "-SW", self.image))
-        return {name: (int(address, 16), int(size, 16), kind != "NOBITS")
-                for name, kind, address, size, flags in rows if "A" in flags}
+        return {name: (int(size, 16), kind != "NOBITS")
+                for name, kind, size, flags in rows if "A" in flags}
 
     @functools.cached_property
     def symbols(self):
@@ -109,12 +109,11 @@ def _found(value, what):
 
 
 def image_size(build):
-    loaded = [(address, address + size) for address, size, filed in build.sections.values() if filed]
-    return max(end for _, end in loaded) - min(start for start, _ in loaded)
+    return sum(size for size, filed in build.sections.values() if filed)
 
 
 def section_size(name):
-    return lambda build: _found(build.sections.get(name), f"no section {name}")[1]
+    return lambda build: _found(build.sections.get(name), f"no section {name}")[0]
 
 
 def symbol(build, name):
@@ -170,7 +169,7 @@ def instructions_run(build, between=None):
 
 
 KINDS = {
-    "image": (image_size, "bytes of the image, the bss not counted"),
+    "image": (image_size, "bytes that are loaded: everything but the bss"),
     "text": (section_size(".text"), "bytes of code"),
     "rodata": (section_size(".rodata"), "bytes of constants"),
     "data": (section_size(".data"), "bytes of variables with a value"),

@@ -209,7 +209,7 @@ class Model:
             self.problem(file, line.number, f"there is no chunk <<{name.group(1)}>> to reassemble")
             return line.text
         kind = self.by_name[name.group(1)][0].language
-        self.reassembled.append((self.expanded(name.group(1), chapter), kind, f"{file}:{line.number}"))
+        self.reassembled.append((self.expanded(name.group(1), chapter), kind))
         return line.text.replace(".reassembled", f".reassembled number={len(self.reassembled)}")
 
     def _quoted(self, line, file):
@@ -275,8 +275,7 @@ class Model:
             "names": {name: [x.number for x in same] for name, same in self.by_name.items()},
             "definitions": {n: [x.number for x in f] for n, f in self.definitions.items()},
             "uses": {n: [x.number for x in f] for n, f in self.uses.items()},
-            "reassembled": [{"code": code, "lang": kind, "source": place}
-                            for code, kind, place in self.reassembled],
+            "reassembled": [{"code": code, "lang": kind} for code, kind in self.reassembled],
             "exercises": self.graded,
         }) + "\n"
 

@@ -63,7 +63,7 @@ class Book:
     def figures(self):
         """The figures that the book shows, up to date in build/figures."""
         wanted = sorted(t for t in self.model.places if t.startswith("figures/"))
-        return weave_figures.build([nw.ROOT / t for t in wanted])
+        return weave_figures.build([nw.ROOT / t for t in wanted], self.draft)
 
     def pandoc(self, *arguments):
         """Run pandoc with the book's filter; anything it says is a problem."""
@@ -82,13 +82,13 @@ class Book:
     def _complaint(self, line):
         """A line of pandoc's as a problem, or None if it does not matter."""
         ours = re.match(r"weave: (\w+): (.*)", line)
+        if self.draft and ("not found" in line or ours and ours.group(1) == "dangling"):
+            return None
         missing = re.search(r"[Cc]itation (\S+) not found", line)
         if missing:
             key = missing.group(1)
             return self._at("@" + key, f"book/references.bib has no entry {key}")
         if ours and ours.group(1) == "dangling":
-            if self.draft:
-                return None
             return self._at(ours.group(2), f"nothing is labelled #{ours.group(2)}")
         if ours and ours.group(1) == "duplicate":
             return self._at(ours.group(2), f"the label #{ours.group(2)} is used twice")

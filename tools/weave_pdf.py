@@ -4,6 +4,8 @@ and a line. Every warning is an error: the book has no small blemishes."""
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import nw
 from weave_pandoc import BOOK, BUILD
@@ -24,7 +26,10 @@ def make(book):
     problems = complaints(book, tex, final=status == 0)
     if status and not problems:
         problems = [nw.Problem(tex, 1, "latexmk failed, see rvos.log beside it")]
-    book.stop_on(problems)
+    if book.draft and not status:
+        print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
+    else:
+        book.stop_on(problems)
     result = BUILD / f"{book.name}.pdf"
     shutil.copy(book.work / "rvos.pdf", result)
     return result.relative_to(nw.ROOT)
@@ -75,7 +80,7 @@ def locate(book, lines, text, after):
 def first_with(files, character):
     """The first line of the chapters that has a character in it."""
     for file in files:
-        for number, text in enumerate(open(file, encoding="utf-8"), 1):
+        for number, text in enumerate(Path(file).read_text().splitlines(), 1):
             if character in text:
                 return file, number
     return "book", 1

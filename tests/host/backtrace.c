@@ -14,7 +14,7 @@
 #define STACK_SIZE 4096
 
 /* What the linker script of the kernel provides. */
-__asm__(".data\n .balign 16\n"
+__asm__(".pushsection .data\n .balign 16\n"
         ".globl text_start, text_end, trap_return, boot_stack, boot_stack_top\n"
         ".globl symbols, symbols_end\n"
         "text_start: .skip 2048\n"
@@ -23,7 +23,8 @@ __asm__(".data\n .balign 16\n"
         "boot_stack: .skip 4096\n"
         "boot_stack_top: .skip 256\n"
         "symbols: .skip 4 + 64 * 8 + 64 * 8\n"
-        "symbols_end: .skip 256\n");
+        "symbols_end: .skip 256\n"
+        ".popsection\n");
 
 extern char text_start[], text_end[], trap_return[], boot_stack[], boot_stack_top[];
 extern uint32_t symbols[], symbols_end[];
@@ -143,7 +144,7 @@ static void walk_a_good_chain(void)
     uintptr_t *words = (uintptr_t *)(void *)boot_stack;
     uintptr_t returns[16];
     size_t depth = 1 + random_below(15), at = 2;
-    struct call call = { .pc = random_text(), .fp = (uintptr_t)(words + at) };
+    struct call call = { .pc = (uintptr_t)text_start + 2, .fp = (uintptr_t)(words + at) };
 
     for (size_t i = 0; i < depth; i++) {
         size_t next = at + 2 + random_below(20);
@@ -155,7 +156,8 @@ static void walk_a_good_chain(void)
     words[at - 1] = words[at - 2] = 0;
     for (size_t i = 0; i < depth; i++)
         if (!call_up(&call) || call.pc != returns[i])
-            FAIL("step %zu of %zu leads to %#lx, want %#lx", i, depth, call.pc, returns[i]);
+            FAIL("step %zu of %zu leads to text + %#lx, want text + %#lx", i, depth,
+                 call.pc - (uintptr_t)text_start, returns[i] - (uintptr_t)text_start);
     if (call_up(&call))
         FAIL("the walk goes on after the end");
 }

@@ -3,6 +3,7 @@
 
 #include "random.h"
 
+#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -62,39 +63,41 @@ static int add_spec(const char *flags)
     return stars;
 }
 
-/* Format with both, into buffers of exactly `size` bytes, and compare. The
+/* Format with both, into buffers of exactly the same size, and compare. The
  * formats are not literals, so the compiler cannot check them, and need not. */
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-#define COMPARE(size, ...)                                                  \
-    do {                                                                    \
-        char *ours = malloc(size), *theirs = malloc(size);                  \
-        size_t length = format(ours, size, fmt, __VA_ARGS__);               \
-        int wanted = snprintf(theirs, size, fmt, __VA_ARGS__);              \
-        if (length != (size_t)wanted)                                       \
-            FAIL("\"%s\" has length %zu, want %d", fmt, length, wanted);    \
-        if (size > 0 && strcmp(ours, theirs) != 0)                          \
-            FAIL("\"%s\" gives \"%s\", want \"%s\"", fmt, ours, theirs);    \
-        free(ours);                                                         \
-        free(theirs);                                                       \
-    } while (0)
+static void compare(int unused, ...)
+{
+    size_t size = random_below(2) == 0 ? LONGEST : random_below(40);
+    char *ours = malloc(size), *theirs = malloc(size);
+    va_list list;
 
-/* The same with as many arguments in front as there are stars. */
-#define COMPARE_STARS(stars, size, value)                                   \
+    va_start(list, unused);
+    size_t length = vformat(ours, size, fmt, list);
+    va_end(list);
+    va_start(list, unused);
+    size_t wanted = (size_t)vsnprintf(theirs, size, fmt, list);
+    va_end(list);
+    if (length != wanted)
+        FAIL("\"%s\" has length %zu, want %zu", fmt, length, wanted);
+    if (size > 0 && strcmp(ours, theirs) != 0)
+        FAIL("\"%s\" gives \"%s\", want \"%s\"", fmt, ours, theirs);
+    free(ours);
+    free(theirs);
+}
+
+/* Compare with as many numbers in front of the value as there are stars. */
+#define COMPARE_STARS(stars, value)                                         \
     do {                                                                    \
         int width = (int)random_below(48) - 24;                             \
         int precision = (int)random_below(30) - 5;                          \
         switch (stars) {                                                    \
-        case 0: COMPARE(size, value); break;                                \
-        case 1: COMPARE(size, width, value); break;                         \
-        case 2: COMPARE(size, precision, value); break;                     \
-        case 3: COMPARE(size, width, precision, value); break;              \
+        case 0: compare(0, value); break;                                   \
+        case 1: compare(0, width, value); break;                            \
+        case 2: compare(0, precision, value); break;                        \
+        case 3: compare(0, width, precision, value); break;                 \
         }                                                                   \
     } while (0)
-
-static size_t some_size(void)
-{
-    return random_below(2) == 0 ? LONGEST : random_below(40);
-}
 
 static void compare_integer(void)
 {
@@ -109,9 +112,9 @@ static void compare_integer(void)
     add_char("diuoxX"[random_below(6)]);
     add_literal();
     if (which < 3)
-        COMPARE_STARS(stars, some_size(), (int)value);
+        COMPARE_STARS(stars, (int)value);
     else
-        COMPARE_STARS(stars, some_size(), (long)value);
+        COMPARE_STARS(stars, (long)value);
 }
 
 static void compare_string(void)
@@ -126,7 +129,7 @@ static void compare_string(void)
     int stars = add_spec("-");
     add("s");
     add_literal();
-    COMPARE_STARS(stars, some_size(), text);
+    COMPARE_STARS(stars, text);
     free(text);
 }
 
@@ -138,7 +141,7 @@ static void compare_unended_string(void)
 
     memset(end, 'b', length);
     strcpy(fmt, "[%.*s]");
-    COMPARE(some_size(), (int)length, end);
+    compare(0, (int)length, end);
     free(text);
 }
 
@@ -149,7 +152,7 @@ static void compare_character(void)
     add_some_of("-");
     add_number(9);
     add("c|%c");
-    COMPARE(some_size(), (int)(1 + random_below(255)), (int)(1 + random_below(255)));
+    compare(0, (int)(1 + random_below(255)), (int)(1 + random_below(255)));
 }
 
 static void compare_pointer(void)
@@ -173,34 +176,40 @@ static void compare_several(void)
     add("s|%c%#");
     add_number(20);
     add("llx\n");
-    COMPARE(some_size(), (int)random_number(), (unsigned long)random_number(), "text",
+    compare(0, (int)random_number(), (unsigned long)random_number(), "text",
             (int)(1 + random_below(255)), (long long)random_number());
 }
 
-/* Nonsense must be harmless: every argument is the address of a string that
- * can be read but not written, so that %s works, %n faults, and a width from
- * the arguments is large but bounded. */
-static void survive_nonsense(void)
+/* An address that works as any argument: a string that can be read but not
+ * written, so that %s works and %n faults; a character that is not a NUL; as a
+ * width, large but bounded. */
+static const char *any_argument(void)
 {
     static char *page;
-    char text[64];
-    size_t n = random_below(20);
 
     if (page == NULL) {
         page = mmap((void *)0x10000, 4096, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
         if (page == MAP_FAILED)
             FAIL("no page at 0x10000");
-        strcpy(page, "page");
+        strcpy(&page['A'], "text");
         mprotect(page, 4096, PROT_READ);
     }
+    return &page['A'];
+}
+
+/* Nonsense must be harmless. */
+static void survive_nonsense(void)
+{
+    const char *a = any_argument();
+    char text[64];
+    size_t n = random_below(20);
+
     for (size_t i = 0; i < n; i++)
         fmt[i] = "%%%%-+ #0123456789.**hlzjtLqdiuxXocspnk\xff"[random_below(40)];
     fmt[n] = '\0';
-    size_t length = format(NULL, 0, fmt, page, page, page, page, page, page, page, page,
-                           page, page, page, page, page, page, page, page);
-    if (format(text, sizeof text, fmt, page, page, page, page, page, page, page, page,
-               page, page, page, page, page, page, page, page) != length)
+    size_t length = format(NULL, 0, fmt, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a);
+    if (format(text, sizeof text, fmt, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a) != length)
         FAIL("\"%s\" has two lengths", fmt);
     if (strlen(text) != (length < sizeof text ? length : sizeof text - 1))
         FAIL("\"%s\" gives a text of the wrong length", fmt);

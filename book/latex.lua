@@ -338,7 +338,7 @@ local function identifier_index(book)
     for _, id in ipairs(book.mentions[name] or {}) do uses[#uses + 1] = id end
     entries[#entries + 1] = ("\\indexentry{\\nwcode{%s}}{%s%s}"):format(breakable(name),
       pages(marks(book.model.definitions[name]), book, true),
-      #uses > 0 and ", " .. pages(uses, book) or "")
+      #uses > 0 and pages(uses, book) or "")
   end
   return index("Index of identifiers", entries)
 end

@@ -1,18 +1,19 @@
 # weave.mk: the book, on paper and on screens.
 
-.PHONY: book html epub figures book-tools
+.PHONY: book html epub figures
 
-book: book-tools ## weave the PDF: build/rvos.pdf
+book: ## weave the PDF: build/rvos.pdf
+	@$(NEED) "make book" pandoc xelatex latexmk pdftotext
 	@tools/weave pdf
 
-html: book-tools ## weave the web edition: build/html/index.html
+html: ## weave the web edition: build/html/index.html
+	@$(NEED) "make html" pandoc xelatex pdftotext
 	@tools/weave html
 
-epub: book-tools ## weave the EPUB: build/rvos.epub
+epub: ## weave the EPUB: build/rvos.epub
+	@$(NEED) "make epub" pandoc xelatex pdftotext
 	@tools/weave epub
 
-figures: book-tools ## draw the figures: build/figures
+figures: ## draw the figures: build/figures
+	@$(NEED) "make figures" xelatex pdftotext
 	@tools/weave figures
-
-book-tools:
-	@if test -x tools/doctor; then tools/doctor --need pandoc xelatex latexmk pdftocairo; fi

@@ -8,7 +8,8 @@ local specials = {
   ["#"] = "\\#", ["%"] = "\\%", ["_"] = "\\_", ["^"] = "\\textasciicircum{}",
   ["~"] = "\\textasciitilde{}", ["<"] = "\\textless{}", [">"] = "\\textgreater{}",
 }
-local BREAK_AFTER = { ["/"] = true, ["_"] = true, [","] = true, ["="] = true, ["."] = true }
+local BREAK_AFTER = { ["/"] = true, ["_"] = true, [","] = true, ["="] = true, ["."] = true,
+  ["-"] = true }
 
 local function escape(text)
   return (text:gsub("[\\{}$&#%%_^~<>]", specials))
@@ -24,7 +25,7 @@ local function breakable(text)
   for _, c in utf8.codes(text) do
     c = utf8.char(c)
     out[#out + 1] = c == " " and "\\codespace{}" or escape_code(c)
-    if BREAK_AFTER[c] then out[#out + 1] = "\\codebreak{}" end
+    if BREAK_AFTER[c] and #out > 1 then out[#out + 1] = "\\codebreak{}" end
   end
   return table.concat(out)
 end

@@ -34,7 +34,7 @@ class Machine:
     """One boot of an image; use it in a `with` statement or by the fixture `boot`."""
 
     def __init__(self, image, mem="128M", smp=1, arguments=(), qmp=False):
-        self.title = f"{Path(image).relative_to(ROOT)}, MEM={mem} SMP={smp}"
+        self.title = f"{os.path.relpath(image, ROOT)}, MEM={mem} SMP={smp}"
         self.folder = tempfile.TemporaryDirectory(prefix="rvos-")
         arguments = list(arguments)
         if qmp:

@@ -22,8 +22,8 @@ class Check:
 
     def __init__(self, number, title, prose):
         self.number, self.title = number, title
-        see = re.search(r"See \*([^*]+)\*\.\s*$", prose)
-        self.section = see.group(1) if see else None
+        see = re.search(r"See \[\]\(#([\w:-]+)\)\.\s*$", prose)
+        self.label = see.group(1) if see else None
         self.why = plain(prose[:see.start()] if see else prose)
 
 
@@ -130,11 +130,18 @@ def find(wanted):
     raise NoExercise(f"there is no graded exercise {wanted}; there are: {known}")
 
 
-def page_of(section):
-    """The page of a section of the book, if the book was typeset, or None."""
+def section_title(label):
+    """The title of the section that a chapter marks with {#label}, or None."""
+    heading = re.compile(r"^#+ (.+?)\s*\{#" + re.escape(label) + r"\}\s*$", re.M)
+    found = filter(None, (heading.search(path.read_text()) for path in nw.chapter_files()))
+    return next((match.group(1) for match in found), None)
+
+
+def page_of(label):
+    """The page of a label, if the book was typeset, or None."""
     try:
-        labels = (nw.ROOT / "build" / "rvos.aux").read_text(errors="replace")
+        labels = (nw.ROOT / "build/weave-rvos/rvos.aux").read_text(errors="replace")
     except OSError:
         return None
-    match = re.search(r"\\newlabel\{[^}]*\}\{\{[^}]*\}\{(\w+)\}\{" + re.escape(section) + r"\}", labels)
+    match = re.search(r"\\newlabel\{" + re.escape(label) + r"\}.*?\}\{(\d+|[ivxlc]+)\}\{", labels)
     return match.group(1) if match else None

@@ -127,9 +127,10 @@ class Report:
     """What one check said on the console of one run."""
 
     def __init__(self):
-        self.lines, self.began, self.ended = [], None, None
+        self.lines, self.ended = [], None
         self.output = ""        # what the kernel printed meanwhile
         self.status = None      # QEMU's, if the machine ended in this check
+        self.image = None       # what ran
 
 
 def reports(output, token):
@@ -140,11 +141,9 @@ def reports(output, token):
     for i in range(1, len(pieces), 4):
         number, key, value, after = int(pieces[i]), *pieces[i + 1:i + 4]
         report = found.setdefault(number, Report())
-        if key == "start":
-            report.began = True
-        elif key == "end":
+        if key == "end":
             report.ended = int(value, 0)
-        else:
+        elif key != "start":
             report.lines.append((key, value))
         if report.ended is None:
             report.output += after
@@ -176,6 +175,7 @@ def _run_checks(exercise, image):
             return [judged.get(check.number) or Verdict(check, [("got", _ending(run, run.output))])
                     for check in exercise.checks]
         for check in reached:
+            said[check.number].image = image
             judged[check.number] = _judge(exercise, check, said[check.number], run, host)
     given_up = [("got", f"not run: {stuck} checks before this one gave no verdict in time")]
     return [judged.get(check.number) or Verdict(check, given_up) for check in exercise.checks]
@@ -234,11 +234,11 @@ def _wrapped(label, text, width=84):
 
 def _reason(exercise, check):
     """Why a check matters, and where the book says more."""
-    if not check.section:
+    if not check.label:
         return check.why
-    page = grade_model.page_of(check.section)
+    page = grade_model.page_of(check.label)
     where = f", page {page}" if page else f" in chapter {exercise.stage}"
-    return f"{check.why.rstrip('.')}: see “{check.section}”{where}"
+    return f"{check.why.rstrip('.')}: see “{grade_model.section_title(check.label)}”{where}"
 
 
 def said_of(exercise, verdict):

@@ -201,7 +201,7 @@ def _environment(block, words):
             if key in ATTRIBUTES}
     if block.stage:
         said["STAGE"] = str(block.stage)
-    if "RVOS_CHAPTERS" in os.environ and block.stage:
+    if builds.foreign() and block.stage:
         wanted = {**said, **dict(word.split("=", 1) for word in words if "=" in word)}
         said["OUT"] = builds.folder(block.stage, wanted.get("MODE"), wanted.get("OVERLAY"))
     return builds.environment(**said)

@@ -12,39 +12,46 @@
 
 extern char boot_stack[], boot_stack_top[], trap_return[];
 
-static bool lies_in(uintptr_t low, uintptr_t start, uintptr_t end)
+struct range {
+    uintptr_t start, end;
+};
+
+static bool lies_in(struct range inner, uintptr_t start, uintptr_t end)
 {
-    return low >= start && low < end;
+    return inner.start >= start && inner.end <= end;
 }
 
-/* Is [address, address + size) in a stack of the kernel? */
+// ask every stack of the kernel
 static bool on_a_stack(uintptr_t address, size_t size)
 {
-    uintptr_t last = address + size - 1;
+    struct range range = { address, address + size };
     uintptr_t fault_top = this_hart()->fault_stack;
 
-    if (address % 8 != 0 || last < address)
+    if (address % 8 != 0 || range.end < range.start)
         return false;
     // backtrace: stacks
-    if (lies_in(address, (uintptr_t)boot_stack, (uintptr_t)boot_stack_top) &&
-        lies_in(last, (uintptr_t)boot_stack, (uintptr_t)boot_stack_top))
+    if (lies_in(range, (uintptr_t)boot_stack, (uintptr_t)boot_stack_top))
         return true;
-    if (lies_in(address, fault_top - FAULT_STACK_SIZE, fault_top) &&
-        lies_in(last, fault_top - FAULT_STACK_SIZE, fault_top))
+    if (lies_in(range, fault_top - FAULT_STACK_SIZE, fault_top))
         return true;
     return false;
+}
+
+struct call call_of_trap(const struct trap_frame *frame)
+{
+    return (struct call){
+        .pc = frame->pc, .fp = frame->x[8], .ra = frame->x[1],
+    };
 }
 
 // read a frame
 static bool read_frame(struct call *call)
 {
     const uintptr_t *end = (const uintptr_t *)call->fp;
-    uintptr_t ra, fp;
 
     if (!on_a_stack(call->fp - 16, 16))
         return false;
-    ra = end[-1];
-    fp = end[-2];
+    uintptr_t ra = end[-1], fp = end[-2];
     if (call->ra != 0 && !symbol_in_text(ra)) {
         fp = ra;
         ra = call->ra;
@@ -53,21 +60,21 @@ static bool read_frame(struct call *call)
     return symbol_in_text(ra);
 }
 
-struct call call_of_trap(const struct trap_frame *frame)
+// go on behind a trap
+static bool go_on_behind_trap(struct call *call)
 {
-    return (struct call){ .pc = frame->pc, .fp = frame->x[8],
-                          .ra = frame->x[1] };
+    uintptr_t frame = call->fp - sizeof(struct trap_frame);
+
+    if (!on_a_stack(frame, sizeof(struct trap_frame)))
+        return false;
+    *call = call_of_trap((const struct trap_frame *)frame);
+    return true;
 }
 
 bool call_up(struct call *call)
 {
-    if (call->pc == (uintptr_t)trap_return) {
-        uintptr_t frame = call->fp - sizeof(struct trap_frame);
-        if (!on_a_stack(frame, sizeof(struct trap_frame)))
-            return false;
-        *call = call_of_trap((const struct trap_frame *)frame);
-        return true;
-    }
+    if (call->pc == (uintptr_t)trap_return)
+        return go_on_behind_trap(call);
     if (call->ra != 0 && !symbol_in_text(call->pc)) {
         call->pc = call->ra;
         call->ra = 0;
@@ -80,17 +87,17 @@ static void backtrace(struct call call, bool at_call)
 {
     printk("backtrace:\n");
     for (int depth = 0; depth < 32; depth++) {
+        bool at_entry = call.pc == (uintptr_t)trap_return;
         printk("  ");
         symbol_print(call.pc - at_call);
         printk("\n");
-        bool after_trap = call.pc == (uintptr_t)trap_return;
         if (!call_up(&call))
             return;
-        at_call = !after_trap;
-        if (after_trap)
+        if (at_entry)
             printk("  --- trap ---\n");
+        at_call = !at_entry;
     }
-    printk("  … and so on\n");
+    printk("  and so on\n");
 }
 
 void backtrace_from_trap(const struct trap_frame *frame)
@@ -100,9 +107,10 @@ void backtrace_from_trap(const struct trap_frame *frame)
 
 void backtrace_here(void)
 {
+    uintptr_t *own = __builtin_frame_address(0);
     struct call call = {
         .pc = (uintptr_t)__builtin_return_address(0),
-        .fp = *((uintptr_t *)__builtin_frame_address(0) - 2),
+        .fp = own[-2],
     };
 
     backtrace(call, true);

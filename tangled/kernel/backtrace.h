@@ -19,10 +19,10 @@ struct call {
 /* The place where a trap happened. */
 struct call call_of_trap(const struct trap_frame *frame);
 
-/* Go on to the caller. Returns false at the end of the chain, or if the
- * chain is broken. Reads nothing outside of the kernel's stacks. */
+/* Go on to the caller. Returns false at the end of the chain, or if it
+ * is broken. Reads nothing outside of the kernel's stacks. */
 bool call_up(struct call *call);
 
-/* Print the chain of calls that led to the caller, or to a trap. */
+/* Print the chain of calls that led here, or to a trap. */
 void backtrace_here(void);
 void backtrace_from_trap(const struct trap_frame *frame);

@@ -4,13 +4,14 @@
 // Demonstrations: what a stage of the book can do.
 #pragma once
 
+/* An entry of the linker set. */
 struct demo {
     int chapter;
     const char *title;
     void (*show)(void);
 };
 
-/* Define the demonstration of a chapter: DEMO(1, "First Light") { … } */
+/* Define a chapter's demonstration: DEMO(1, "First Light") { … } */
 #define DEMO(number, name)                                      \
     static void demo_show_it(void);                             \
     static const struct demo demo_entry                         \

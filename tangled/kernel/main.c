@@ -10,10 +10,9 @@
 #include "kernel/drivers/uart.h"
 #include "kernel/printk.h"
 #include "kernel/selftest.h"
-// main: headers
+// main: who takes part
 #include "kernel/arch/hart.h"
 #include "kernel/arch/trap.h"
-
 #include "kernel/arch/interrupts.h"
 #include "kernel/arch/timer.h"
 
@@ -21,6 +20,7 @@ struct boot_info boot_info;
 
 _Noreturn void kmain(uint64_t hart, const void *device_tree)
 {
+    // keep what the firmware told us
     boot_info.hart = hart;
     boot_info.device_tree = device_tree;
     // main: before the first word
@@ -32,6 +32,7 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
     if (!timer_start())
         printk("The firmware has no timer; there will be no ticks.\n");
     interrupts_on();
+    // run the tests, if this image has any
     if (selftest_linked())
         power_off(selftest_run() ? POWER_OK : POWER_TESTS_FAILED);
     // main: go to work

@@ -6,12 +6,11 @@
 
 #include <stdint.h>
 
-struct boot_info {
+/* Written once, by kmain, before anybody reads it. */
+extern struct boot_info {
     uint64_t hart;              // the id of the hart that boots
     const void *device_tree;    // where the firmware has put it
-};
-
-extern struct boot_info boot_info;
+} boot_info;
 
 /* The first C function: called by boot, on the boot stack. */
 _Noreturn void kmain(uint64_t hart, const void *device_tree);

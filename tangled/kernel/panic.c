@@ -8,13 +8,11 @@
 #include "kernel/arch/power.h"
 #include "kernel/drivers/uart.h"
 #include "kernel/printk.h"
+// panic: what it asks for help
+#include "kernel/backtrace.h"
+#include "kernel/arch/interrupts.h"
 
 #include <stdbool.h>
-
-// panic: declarations
-#include "kernel/backtrace.h"
-
-#include "kernel/arch/interrupts.h"
 
 // give up if panic itself panics
 static void give_up_if_panicking(void)
@@ -31,14 +29,16 @@ static void give_up_if_panicking(void)
     power_off(POWER_PANIC);
 }
 
-_Noreturn void panic_at(const char *file, int line, const char *fmt, ...)
+_Noreturn void panic_at(const char *file, int line,
+                        const char *fmt, ...)
 {
-    va_list args;
-
     // panic: before the message
     interrupts_off();
     printk_emergency();
     give_up_if_panicking();
+    // print the message and its place
+    va_list args;
+
     printk("\npanic: ");
     va_start(args, fmt);
     vprintk(fmt, args);

@@ -4,10 +4,15 @@
 // The end: what the kernel does when it is wrong about itself.
 #pragma once
 
-/* Print the message, formatted as by printk, and all that is known, then
- * switch off with POWER_PANIC. For broken invariants of the kernel only;
- * what a program or a device does wrong is an error, not a panic. */
+/* Print the message, formatted as by printk, and all that is known,
+ * then switch off with POWER_PANIC. For broken invariants of the kernel
+ * only; what a program or device does wrong is an error. */
 #define panic(...) panic_at(__FILE__, __LINE__, __VA_ARGS__)
+
+/* The function behind the macro. */
+_Noreturn void panic_at(const char *file, int line,
+                        const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Panic in debug builds if condition does not hold. */
 #define ASSERT(condition)                                       \
@@ -15,6 +20,3 @@
         if (DEBUG && !(condition))                              \
             panic("assertion failed: %s", #condition);          \
     } while (0)
-
-_Noreturn void panic_at(const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));

@@ -7,8 +7,7 @@
 
 #include "base/format.h"
 #include "kernel/drivers/uart.h"
-
-// printk: declarations
+// printk: what guards the console
 #include "kernel/spinlock.h"
 
 #include <stdbool.h>

@@ -7,11 +7,13 @@
 
 #include <stdarg.h>
 
-/* Format as in base/format.h and print on the console. Never fails, never
- * blocks, may be called from anywhere. */
+/* Format as in base/format.h and print on the console. Never fails and
+ * never blocks; may be called from anywhere. */
 void printk(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* printk for a function that has its arguments in a list. */
 void vprintk(const char *fmt, va_list args);
 
-/* From now on print without the console's lock. For a kernel that is about
- * to stop; there is no way back. */
+/* From now on print without the console's lock. For a kernel that is
+ * about to stop; there is no way back. */
 void printk_emergency(void);

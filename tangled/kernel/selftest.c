@@ -20,7 +20,8 @@ bool selftest_run(void)
 {
     unsigned passes = 0, failures = 0;
 
-    for (const struct selftest *t = selftests_start; t < selftests_end; t++) {
+    for (const struct selftest *t = selftests_start;
+         t < selftests_end; t++) {
         failed = false;
         t->run();
         printk("selftest: %s %s\n", t->name, failed ? "FAILED" : "ok");
@@ -52,7 +53,7 @@ void selftest_equal(const char *file, int line, uint64_t got,
 void selftest_same(const char *file, int line, const char *got,
                    const char *want, const char *what)
 {
-    if (strcmp(got, want) == 0)
+    if (got != NULL && strcmp(got, want) == 0)
         return;
     failed = true;
     printk("selftest: %s:%d: got \"%s\", want \"%s\": %s\n", file, line,

@@ -7,10 +7,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* An entry of the linker set. */
 struct selftest {
     const char *name;
     void (*run)(void);
 };
+
+/* Is there a test in this image? */
+bool selftest_linked(void);
+
+/* Run every test and print the verdict. Returns true if all passed. */
+bool selftest_run(void);
 
 /* Define a test: SELFTEST(name) { EXPECT(…); … } */
 #define SELFTEST(title)                                         \
@@ -20,7 +27,6 @@ struct selftest {
         { #title, selftest_##title };                           \
     static void selftest_##title(void)
 
-// expectations
 /* Note a failure of the running test unless condition holds. */
 #define EXPECT(condition) \
     selftest_expect(__FILE__, __LINE__, (condition), #condition)
@@ -32,15 +38,10 @@ struct selftest {
 #define EXPECT_STR(got, want) \
     selftest_same(__FILE__, __LINE__, (got), (want), #got)
 
+/* The functions behind the macros; what is the expression's text. */
 void selftest_expect(const char *file, int line, bool holds,
                      const char *what);
 void selftest_equal(const char *file, int line, uint64_t got,
                     uint64_t want, const char *what);
 void selftest_same(const char *file, int line, const char *got,
                    const char *want, const char *what);
-
-/* Is there a test in this image? */
-bool selftest_linked(void);
-
-/* Run every test and print the verdict. Returns true if all passed. */
-bool selftest_run(void);

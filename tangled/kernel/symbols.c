@@ -9,7 +9,6 @@
 #include <stddef.h>
 
 extern char text_start[], text_end[];
-
 extern const uint32_t symbols[], symbols_end[];
 
 struct symbol {
@@ -32,6 +31,7 @@ const char *symbol_find(uintptr_t address, uintptr_t *offset)
     uintptr_t wanted = address - (uintptr_t)text_start;
     size_t first = 0, end = symbols[0];
 
+    // halve the range until one entry is left
     while (end - first > 1) {
         size_t middle = first + (end - first) / 2;
         if (table[middle].start <= wanted)

@@ -10,8 +10,8 @@
 /* Is this an address in the kernel's text? */
 bool symbol_in_text(uintptr_t address);
 
-/* The function that contains address, and how far into it that is. NULL if
- * the address is not in the kernel's text. */
+/* The function that contains address, and how far into it that is.
+ * NULL if the address is not in the kernel's text. */
 const char *symbol_find(uintptr_t address, uintptr_t *offset);
 
 /* Print an address as 0x0000000080200a3c name+0x1c, or alone. */

@@ -11,34 +11,36 @@
  *   1. let the first hart pass, park all others
  *   2. set up a stack
  *   3. clear the bss
- *   4. call C
+ *   4. go on in C, with a0 and a1
  */
     .section .text.boot, "ax"
     .globl boot
+    .type boot, @function
 boot:
-    // 1. let the first hart pass, park all others
-        csrw sie, zero
-        la t0, boot_taken
-        li t1, 1
-        amoswap.w.aq t1, t1, (t0)
-        beqz t1, 2f
-    1:  wfi
-        j 1b
-    2:
-    // 2. set up a stack
-        la sp, boot_stack_top
-        li s0, 0
-        li ra, 0
-    // 3. clear the bss
-        la t0, bss_start
-        la t1, bss_end
-    1:  bgeu t0, t1, 2f
-        sd zero, 0(t0)
-        addi t0, t0, 8
-        j 1b
-    2:
-    // 4. call C
-        tail kmain
+// 1. let the first hart pass, park all others
+    csrw sie, zero
+    la t0, boot_taken
+    li t1, 1
+    amoswap.w.aq t1, t1, (t0)
+    beqz t1, 2f
+1:  wfi
+    j 1b
+2:
+// 2. set up a stack
+    la sp, boot_stack_top
+    li s0, 0
+    li ra, 0
+// 3. clear the bss
+    la t0, bss_start
+    la t1, bss_end
+1:  bgeu t0, t1, 2f
+    sd zero, 0(t0)
+    addi t0, t0, 8
+    j 1b
+2:
+// 4. go on in C, with a0 and a1
+    tail kmain
+    .size boot, . - boot
 
     .data
     .balign 4

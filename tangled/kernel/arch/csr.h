@@ -6,15 +6,20 @@
 
 #include <stdint.h>
 
+/* The value of a register: csr_read(scause). */
 #define csr_read(csr)                                           \
     ({                                                          \
         uint64_t csr_value;                                     \
         __asm__ volatile("csrr %0, " #csr : "=r"(csr_value));   \
         csr_value;                                              \
     })
+/* Give it a value. */
 #define csr_write(csr, value) \
     __asm__ volatile("csrw " #csr ", %0" : : "r"((uint64_t)(value)))
+
+/* Set the given bits, and leave the others as they are. */
 #define csr_set(csr, bits) \
     __asm__ volatile("csrs " #csr ", %0" : : "r"((uint64_t)(bits)))
+/* Clear them. */
 #define csr_clear(csr, bits) \
     __asm__ volatile("csrc " #csr ", %0" : : "r"((uint64_t)(bits)))

@@ -46,10 +46,12 @@ static const struct explanation explanations[] = {
         "wrote to 0x%lx, a page that it may not write" },
 };
 
+// find the words for a cause
 static const struct explanation *find_explanation(uint64_t cause)
 {
     static const struct explanation unknown = {
-        "exception of an unknown kind", "did something new (value 0x%lx)"
+        "exception of an unknown kind",
+        "did something new (value 0x%lx)"
     };
     size_t count = sizeof explanations / sizeof explanations[0];
 
@@ -66,15 +68,15 @@ const char *exception_name(uint64_t cause)
 // print the place
 static void print_trap_place(const struct trap_frame *frame)
 {
-    uint16_t low, high = 0;
-
     printk("  pc ");
     symbol_print(frame->pc);
+    // print the instruction, if it can be read
     if (symbol_in_text(frame->pc)) {
-        low = *(const uint16_t *)frame->pc;
-        if ((low & 3) == 3)
-            high = *(const uint16_t *)(frame->pc + 2);
-        printk(", instruction %#x", (unsigned)high << 16 | low);
+        const uint16_t *code = (const uint16_t *)frame->pc;
+        unsigned instruction = code[0];
+        if ((instruction & 3) == 3)
+            instruction |= (unsigned)code[1] << 16;
+        printk(", instruction %#x", instruction);
     }
     printk("\n  hart %lu, interrupts were %s\n", this_hart()->id,
            frame->status & SSTATUS_SPIE ? "on" : "off");
@@ -101,7 +103,8 @@ void explain_trap(const struct trap_frame *frame)
     const struct explanation *words = find_explanation(frame->cause);
 
     printk("\nexception: %s\n", words->name);
-    printk("  %s ", trap_from_kernel(frame) ? "the kernel" : "a user program");
+    printk("  %s ", trap_from_kernel(frame) ? "the kernel"
+                                            : "a user program");
     printk(words->deed, frame->value);
     printk("\n");
     print_trap_place(frame);

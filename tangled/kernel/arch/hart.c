@@ -15,7 +15,7 @@ void hart_init(uint64_t id)
 {
     boot_hart.id = id;
     boot_hart.kernel_stack = (uintptr_t)boot_stack_top;
-    boot_hart.fault_stack = (uintptr_t)(fault_stack + sizeof fault_stack);
+    boot_hart.fault_stack = (uintptr_t)fault_stack + FAULT_STACK_SIZE;
     __asm__ volatile("mv tp, %0" : : "r"(&boot_hart));
     csr_write(sscratch, 0);
 }

@@ -10,13 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reached through tp in the kernel, through sscratch in user mode. Belongs
- * to its hart: no other hart looks at it, so it needs no lock. */
+/* Reached through tp in the kernel, through sscratch in user mode. No
+ * other hart looks at it, so it needs no lock. */
 struct hart {
-    uint64_t saved_sp;      // of the code that trapped, in trap_entry only
+    uint64_t saved_sp;      // of the code that trapped, in trap_entry
     uint64_t saved_t0;      // likewise
-    uint64_t kernel_stack;  // top of the stack for traps from user mode
-    uint64_t fault_stack;   // top of the stack for the kernel's exceptions
+    uint64_t kernel_stack;  // top of the one for traps from user mode
+    uint64_t fault_stack;   // top of the one for the kernel's faults
     uint64_t faults;        // exceptions of the kernel in progress
     uint64_t id;            // the firmware's number for this hart
     // hart: fields
@@ -24,6 +24,7 @@ struct hart {
     bool interrupts_were_on;    // before the first of them
 };
 
+/* Assert that a name of offsets.h tells the truth. */
 #define HART_AT(field, offset) \
     _Static_assert(offsetof(struct hart, field) == (offset), #field)
 
@@ -33,16 +34,16 @@ HART_AT(kernel_stack, HART_KERNEL_STACK);
 HART_AT(fault_stack, HART_FAULT_STACK);
 HART_AT(faults, HART_FAULTS);
 
-#define FAULT_STACK_SIZE 8192
+#define FAULT_STACK_SIZE 8192   // bytes
 
 /* The structure of the hart that executes this. */
 static inline struct hart *this_hart(void)
 {
     struct hart *hart;
 
-    __asm__("mv %0, tp" : "=r"(hart));
+    __asm__ volatile("mv %0, tp" : "=r"(hart));
     return hart;
 }
 
-/* Make the running hart's structure known to it. Comes before trap_init. */
+/* Make the running hart's structure known to it, before trap_init. */
 void hart_init(uint64_t id);

@@ -9,24 +9,27 @@
 
 #include <stdbool.h>
 
+/* Sleep until an interrupt is pending. Call it with interrupts off,
+ * after testing that there is nothing to do: then none is missed. */
+static inline void wait_for_interrupt(void)
+{
+    __asm__ volatile("wfi" : : : "memory");
+}
+
+/* Let interrupts reach this hart; pending ones arrive at once. */
 static inline void interrupts_on(void)
 {
     csr_set(sstatus, SSTATUS_SIE);
 }
 
+/* Keep them pending until interrupts_on. */
 static inline void interrupts_off(void)
 {
     csr_clear(sstatus, SSTATUS_SIE);
 }
 
+/* Are they on? */
 static inline bool interrupts_are_on(void)
 {
     return (csr_read(sstatus) & SSTATUS_SIE) != 0;
-}
-
-/* Sleep until an interrupt is pending. Call it with interrupts off, after
- * testing that there is nothing to do: then none can be missed. */
-static inline void wait_for_interrupt(void)
-{
-    __asm__ volatile("wfi" : : : "memory");
 }

@@ -11,5 +11,5 @@ enum power_status {
     POWER_PANIC = 2,        // it stopped because the kernel was wrong
 };
 
-/* Switch off. Does not return, not even on a machine without a switch. */
+/* Switch off. Does not return, not even without a switch. */
 _Noreturn void power_off(enum power_status status);

@@ -4,8 +4,6 @@
 // Calls to the firmware.
 #include "kernel/arch/sbi.h"
 
-#define SBI_TIME 0x54494d45     // "TIME", chapter 6 of the specification
-
 struct sbi_result sbi_call(uint64_t extension, uint64_t function,
                            uint64_t argument)
 {
@@ -16,8 +14,12 @@ struct sbi_result sbi_call(uint64_t extension, uint64_t function,
 
     __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a6), "r"(a7)
                      : "memory");
-    return (struct sbi_result){ .error = (int64_t)a0, .value = (int64_t)a1 };
+    return (struct sbi_result){
+        .error = (int64_t)a0, .value = (int64_t)a1,
+    };
 }
+
+#define SBI_TIME 0x54494d45     // SBI specification, timer extension
 
 bool sbi_set_timer(uint64_t deadline)
 {

@@ -12,6 +12,15 @@
 static uint64_t deadline;       // of the next tick
 static volatile uint64_t ticks;
 
+void timer_interrupt(void)
+{
+    uint64_t now = timer_now();
+
+    for (; deadline <= now; deadline += INTERVAL)
+        ticks++;
+    sbi_set_timer(deadline);
+}
+
 uint64_t timer_now(void)
 {
     return csr_read(time);
@@ -20,15 +29,6 @@ uint64_t timer_now(void)
 uint64_t timer_ticks(void)
 {
     return ticks;
-}
-
-void timer_interrupt(void)
-{
-    uint64_t now = timer_now();
-
-    for (; deadline <= now; deadline += INTERVAL)
-        ticks++;
-    sbi_set_timer(deadline);
 }
 
 #define SIE_TIMER (1 << 5)

@@ -7,7 +7,7 @@
 /*
  * trap_entry: something happened; become the kernel.
  * In:   all general registers belong to the code that trapped;
- *       sscratch = this hart's struct hart if that was user mode, else 0
+ *       sscratch = the hart's struct hart if that was user mode, else 0
  * Out:  trap_handler(a0 = frame), tp = struct hart, sscratch = 0
  *   1. find the hart, and free two registers
  *   2. choose a stack
@@ -17,88 +17,92 @@
     .text
     .balign 4               // the low bits of stvec mean something else
     .globl trap_entry
+    .type trap_entry, @function
 trap_entry:
-    // 1. find the hart, and free two registers
-        csrrw tp, sscratch, tp
-        bnez tp, 1f
-        csrr tp, sscratch
-    1:  sd sp, HART_SAVED_SP(tp)
-        sd t0, HART_SAVED_T0(tp)
-    // 2. choose a stack
-        csrr t0, sstatus
-        andi t0, t0, SSTATUS_SPP
-        beqz t0, 2f
-        csrr t0, scause
-        bltz t0, 3f             // an interrupt: the stack is good
-        ld t0, HART_FAULTS(tp)
-        addi t0, t0, 1
-        sd t0, HART_FAULTS(tp)
-        ld sp, HART_FAULT_STACK(tp)
-        addi t0, t0, -1
-        bnez t0, fault_in_fault
-        j 3f
-    2:  ld sp, HART_KERNEL_STACK(tp)
-    3:
-    // 3. save what the hardware did not
-        addi sp, sp, -FRAME_SIZE
-        .irp n, 1,3,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23
-        sd x\n, FRAME_X(\n)(sp)
-        .endr
-        .irp n, 24,25,26,27,28,29,30,31
-        sd x\n, FRAME_X(\n)(sp)
-        .endr
-        ld t0, HART_SAVED_SP(tp)
-        sd t0, FRAME_X(2)(sp)
-        csrr t0, sscratch
-        sd t0, FRAME_X(4)(sp)
-        ld t0, HART_SAVED_T0(tp)
-        sd t0, FRAME_X(5)(sp)
-        csrw sscratch, zero
-    // 4. call C, with the frame as its argument
-        csrr t0, sepc
-        sd t0, FRAME_PC(sp)
-        csrr t0, sstatus
-        sd t0, FRAME_STATUS(sp)
-        csrr t0, scause
-        sd t0, FRAME_CAUSE(sp)
-        csrr t0, stval
-        sd t0, FRAME_VALUE(sp)
-        addi s0, sp, FRAME_SIZE // the frame ends where s0 points to
-        mv a0, sp
-        call trap_handler
-    // go back to what was running
-        .globl trap_return
-    trap_return:                // sp = the frame to restore
-        ld t0, FRAME_PC(sp)
-        csrw sepc, t0
-        ld t0, FRAME_STATUS(sp)
-        csrw sstatus, t0
-        andi t0, t0, SSTATUS_SPP
-        bnez t0, 1f
-        csrw sscratch, tp
-    1:
-        .irp n, 1,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21
-        ld x\n, FRAME_X(\n)(sp)
-        .endr
-        .irp n, 22,23,24,25,26,27,28,29,30,31
-        ld x\n, FRAME_X(\n)(sp)
-        .endr
-        ld sp, FRAME_X(2)(sp)
-        sret
-    // a fault during a fault
-    fault_in_fault:             // t0 = 1 for the second, 2 for the third …
-        addi t0, t0, -1
-        bnez t0, 1f
-        csrr a0, scause
-        csrr a1, sepc
-        csrr a2, stval
-        csrw sscratch, zero
-        j trap_give_up
-    1:  addi t0, t0, -1
-        bnez t0, 2f
-        csrw sscratch, zero
-        la sp, boot_stack_top
-        li a0, 2                // POWER_PANIC
-        j power_off
-    2:  wfi
-        j 2b
+// 1. find the hart, and free two registers
+    csrrw tp, sscratch, tp
+    bnez tp, 1f
+    csrr tp, sscratch
+1:  sd sp, HART_SAVED_SP(tp)
+    sd t0, HART_SAVED_T0(tp)
+// 2. choose a stack
+    csrr t0, sstatus
+    andi t0, t0, SSTATUS_SPP
+    beqz t0, 2f
+    csrr t0, scause
+    bltz t0, 3f             // an interrupt: the stack is good
+// count the fault, take the fault stack
+    ld t0, HART_FAULTS(tp)
+    addi t0, t0, 1
+    sd t0, HART_FAULTS(tp)
+    ld sp, HART_FAULT_STACK(tp)
+    addi t0, t0, -1
+    bnez t0, fault_in_fault
+    j 3f
+2:  ld sp, HART_KERNEL_STACK(tp)
+3:
+// 3. save what the hardware did not
+    addi sp, sp, -FRAME_SIZE
+    .irp n, 1,3,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23
+    sd x\n, FRAME_X(\n)(sp)
+    .endr
+    .irp n, 24,25,26,27,28,29,30,31
+    sd x\n, FRAME_X(\n)(sp)
+    .endr
+// save the three that have moved
+    ld t0, HART_SAVED_SP(tp)
+    sd t0, FRAME_X(2)(sp)
+    csrr t0, sscratch
+    sd t0, FRAME_X(4)(sp)
+    ld t0, HART_SAVED_T0(tp)
+    sd t0, FRAME_X(5)(sp)
+    csrw sscratch, zero
+// 4. call C, with the frame as its argument
+    csrr t0, sepc
+    sd t0, FRAME_PC(sp)
+    csrr t0, sstatus
+    sd t0, FRAME_STATUS(sp)
+    csrr t0, scause
+    sd t0, FRAME_CAUSE(sp)
+    csrr t0, stval
+    sd t0, FRAME_VALUE(sp)
+// go on in C
+    addi s0, sp, FRAME_SIZE
+    mv a0, sp
+    call trap_handler
+// go back to what was running
+    .globl trap_return
+trap_return:                // sp = the frame to restore
+    ld t0, FRAME_PC(sp)
+    csrw sepc, t0
+    ld t0, FRAME_STATUS(sp)
+    csrw sstatus, t0
+    andi t0, t0, SSTATUS_SPP
+    bnez t0, 1f
+    csrw sscratch, tp
+1:
+// restore the registers and leave
+    .irp n, 1,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21
+    ld x\n, FRAME_X(\n)(sp)
+    .endr
+    .irp n, 22,23,24,25,26,27,28,29,30,31
+    ld x\n, FRAME_X(\n)(sp)
+    .endr
+    ld sp, FRAME_X(2)(sp)
+    sret
+// a fault during a fault
+fault_in_fault:             // t0 = 1 for the second, 2 for the third …
+    csrw sscratch, zero
+    addi t0, t0, -1
+    bnez t0, 1f
+    csrr a0, scause
+    csrr a1, sepc
+    csrr a2, stval
+    j trap_give_up
+1:  addi t0, t0, -1
+    bnez t0, 2f
+    la sp, boot_stack_top
+    li a0, POWER_PANIC_STATUS
+    j power_off
+2:  wfi
+    j 2b

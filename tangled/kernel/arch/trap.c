@@ -12,9 +12,8 @@
 #include "kernel/drivers/uart.h"
 #include "kernel/panic.h"
 #include "kernel/printk.h"
-// trap: headers
+// trap: who deals with it
 #include "kernel/backtrace.h"
-
 #include "kernel/arch/timer.h"
 
 extern char trap_entry[];
@@ -31,7 +30,7 @@ static void handle_interrupt(struct trap_frame *frame)
 {
     switch (frame->cause & ~CAUSE_INTERRUPT) {
     // trap: interrupts
-    case 5:
+    case INT_TIMER:
         timer_interrupt();
         break;
     default:
@@ -59,15 +58,16 @@ static void handle_exception(struct trap_frame *frame)
     }
 }
 
-// give up
-_Noreturn void trap_give_up(uint64_t cause, uint64_t pc, uint64_t value);
-
-_Noreturn void trap_give_up(uint64_t cause, uint64_t pc, uint64_t value)
+// give up on explaining
+_Noreturn void trap_give_up(uint64_t cause, uint64_t pc,
+                            uint64_t value)
 {
     char line[96];
 
-    format(line, sizeof line, "\r\nfault during a fault: cause %lu, "
-           "pc %#lx, value %#lx; giving up\r\n", cause, pc, value);
+    format(line, sizeof line,
+           "\r\nfault during a fault: cause %lu, pc %#lx, value %#lx;"
+           " giving up\r\n",
+           cause, pc, value);
     for (const char *c = line; *c != '\0'; c++)
         uart_put(*c);
     power_off(POWER_PANIC);

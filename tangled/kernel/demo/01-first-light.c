@@ -8,13 +8,15 @@
 
 #include <limits.h>
 
-extern char text_start[], text_end[], rodata_end[], data_end[], bss_end[];
+extern char text_start[], text_end[], rodata_end[], data_end[];
+extern char bss_end[];
 
 static void show_part(const char *name, const char *start,
                       const char *end, const char *access)
 {
     printk("  %-6s %#lx .. %#lx %5ld KiB   %s\n", name,
-           (uintptr_t)start, (uintptr_t)end, (end - start) / 1024, access);
+           (uintptr_t)start, (uintptr_t)end, (end - start) / 1024,
+           access);
 }
 
 DEMO(1, "First Light")

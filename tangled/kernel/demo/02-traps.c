@@ -19,18 +19,18 @@ static bool skip(struct trap_frame *frame)
 static void poke(void)
 {
     __asm__ volatile(".option push\n.option norvc\n"
-                     "sd zero, 0x20(zero)\n.option pop" : : : "memory");
+                     "sd zero, 0x20(zero)\n.option pop"
+                     : : : "memory");
 }
 
 DEMO(2, "Traps")
 {
-    uint64_t last = timer_ticks();
-
     __asm__ volatile("ebreak");
     trap_expected = skip;
     poke();
     trap_expected = NULL;
     for (int i = 1; i <= 3; i++) {
+        uint64_t last = timer_ticks();
         // wait until the tick counter leaves last
         interrupts_off();
         while (timer_ticks() == last) {
@@ -39,7 +39,6 @@ DEMO(2, "Traps")
             interrupts_off();
         }
         interrupts_on();
-        last = timer_ticks();
         printk("  tick %d\n", i);
     }
 }

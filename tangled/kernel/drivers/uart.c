@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+static volatile uint8_t *const uart = (uint8_t *)0x10000000;
+
 enum uart_register {
     UART_THR = 0,       // transmitter holding register
     UART_IER = 1,       // interrupt enable register
@@ -13,8 +15,6 @@ enum uart_register {
     UART_LCR = 3,       // line control register
     UART_LSR = 5,       // line status register
 };
-
-static volatile uint8_t *const uart = (uint8_t *)0x10000000;
 
 void uart_init(void)
 {

@@ -8,6 +8,20 @@
 #include "kernel/selftest.h"
 #include "kernel/symbols.h"
 
+#include <stddef.h>
+
+__attribute__((noinline)) static void test_leaf(void)
+{
+    __asm__ volatile(".option push\n.option norvc\nebreak\n"
+                     ".option pop");
+}
+
+__attribute__((noinline)) static void test_caller(void)
+{
+    test_leaf();
+    __asm__ volatile("");       // the call is not the last thing
+}
+
 static const char *chain[4];
 
 static bool note_chain(struct trap_frame *frame)
@@ -24,17 +38,6 @@ static bool note_chain(struct trap_frame *frame)
     return true;
 }
 
-__attribute__((noinline)) static void test_leaf(void)
-{
-    __asm__ volatile(".option push\n.option norvc\nebreak\n.option pop");
-}
-
-__attribute__((noinline)) static void test_caller(void)
-{
-    test_leaf();
-    __asm__ volatile("");       // so that the call is not the last thing
-}
-
 SELFTEST(backtrace_starts_in_a_leaf)
 {
     trap_expected = note_chain;
@@ -49,15 +52,17 @@ SELFTEST(backtrace_starts_in_a_leaf)
 SELFTEST(backtrace_stops_at_a_broken_chain)
 {
     extern char boot_stack[], boot_stack_top[], trap_return[];
-    uintptr_t pc = (uintptr_t)&test_caller;
-    uintptr_t low = (uintptr_t)boot_stack, top = (uintptr_t)boot_stack_top;
+    uintptr_t low = (uintptr_t)boot_stack;
+    uintptr_t top = (uintptr_t)boot_stack_top;
     uintptr_t bad[] = { 0, 8, 16, low, low + 8, top - 3, top + 8,
                         UINTPTR_MAX, (uintptr_t)INTPTR_MIN };
 
     for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        struct call call = { .pc = pc, .fp = bad[i] };
+        struct call call = { .pc = (uintptr_t)&test_caller,
+                             .fp = bad[i] };
         EXPECT(!call_up(&call));
-        call = (struct call){ .pc = (uintptr_t)trap_return, .fp = bad[i] };
+        call.pc = (uintptr_t)trap_return;
+        call.fp = bad[i];
         EXPECT(!call_up(&call));
     }
 }
@@ -65,10 +70,11 @@ SELFTEST(backtrace_stops_at_a_broken_chain)
 SELFTEST(symbols_know_their_borders)
 {
     uintptr_t offset, start = (uintptr_t)&test_leaf;
+    const char *before = symbol_find(start - 1, &offset);
 
+    EXPECT(before != NULL && strcmp(before, "test_leaf") != 0);
     EXPECT_STR(symbol_find(start, &offset), "test_leaf");
     EXPECT_EQ(offset, 0);
-    EXPECT(strcmp(symbol_find(start - 1, &offset), "test_leaf") != 0);
     EXPECT(symbol_find(0, &offset) == NULL);
     EXPECT(symbol_find((uintptr_t)&offset, &offset) == NULL);
 }

@@ -29,7 +29,9 @@ SELFTEST(format_cuts_what_does_not_fit)
 
 SELFTEST(format_shows_what_it_does_not_know)
 {
-    static const char *const odd[] = { "%k", "100%", "%-08", "%n", "%.*" };
+    static const char *const odd[] = {
+        "%k", "100%", "%-08", "%n", "%.*"
+    };
 
     for (unsigned i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         const char *volatile fmt = odd[i];

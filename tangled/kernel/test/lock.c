@@ -22,9 +22,15 @@ SELFTEST(locks_nest_in_any_order)
     EXPECT(!interrupts_are_on());
     spin_unlock(&b);
     EXPECT(interrupts_are_on());
+}
+
+SELFTEST(locks_restore_and_do_not_switch_on)
+{
+    struct spinlock lock = SPINLOCK("test");
+
     interrupts_off();
-    spin_lock(&a);
-    spin_unlock(&a);
+    spin_lock(&lock);
+    spin_unlock(&lock);
     EXPECT(!interrupts_are_on());
     interrupts_on();
 }

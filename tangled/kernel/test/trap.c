@@ -2,7 +2,6 @@
 //     chapters/02-traps.nw
 
 // Exceptions, raised on purpose and caught.
-#include "base/string.h"
 #include "kernel/arch/csr.h"
 #include "kernel/arch/explain.h"
 #include "kernel/arch/hart.h"
@@ -20,7 +19,7 @@ static bool note_and_skip(struct trap_frame *frame)
 
 #define NOWHERE 0x10ul      // no memory, no device
 
-/* Execute one 4-byte instruction with t1 = NOWHERE; seen is its trap. */
+/* Execute a 4-byte instruction with t1 = NOWHERE; seen is its trap. */
 #define RAISE(instruction)                                      \
     do {                                                        \
         trap_expected = note_and_skip;                          \
@@ -48,31 +47,46 @@ SELFTEST(trap_reports_the_cause)
     EXPECT_EQ(csr_read(sscratch), 0);
 }
 
+static uint64_t sum_across_a_trap(void)
+{
+    uint64_t sum;
+
+    __asm__ volatile(
+        ".option push\n.option norvc\n"
+        // load a number into each temporary register
+        "li t0, 5\n li t1, 6\n li t2, 7\n"
+        "li a1, 11\n li a2, 12\n li a3, 13\n li a4, 14\n"
+        "li a5, 15\n li a6, 16\n li a7, 17\n"
+        "li t3, 28\n li t4, 29\n li t5, 30\n li t6, 31\n"
+        "ebreak\n"
+        // add up all the temporary registers
+        "add a1, a1, a2\n add a1, a1, a3\n add a1, a1, a4\n"
+        "add a1, a1, a5\n add a1, a1, a6\n add a1, a1, a7\n"
+        "add a1, a1, t0\n add a1, a1, t1\n add a1, a1, t2\n"
+        "add a1, a1, t3\n add a1, a1, t4\n add a1, a1, t5\n"
+        "add a1, a1, t6\n"
+        "mv %0, a1\n"
+        ".option pop"
+        : "=r"(sum) : : "t0", "t1", "t2", "t3", "t4", "t5", "t6",
+        "a1", "a2", "a3", "a4", "a5", "a6", "a7", "memory");
+    return sum;
+}
+
 SELFTEST(trap_keeps_every_register)
 {
+    static const uint8_t loaded[] = {
+        5, 6, 7, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    };
     uint64_t sum = 0;
 
     trap_expected = note_and_skip;
-    __asm__ volatile(
-        ".option push\n.option norvc\n"
-        "li t0, 5\n li t1, 6\n li t2, 7\n li a1, 11\n li a2, 12\n"
-        "li a3, 13\n li a4, 14\n li a5, 15\n li a6, 16\n li a7, 17\n"
-        "li t3, 28\n li t4, 29\n li t5, 30\n li t6, 31\n"
-        "ebreak\n"
-        "add a1, a1, a2\n add a3, a3, a4\n add a5, a5, a6\n"
-        "add t0, t0, t1\n add t2, t2, t3\n add t4, t4, t5\n"
-        "add a1, a1, a3\n add a5, a5, a7\n add t0, t0, t2\n"
-        "add t4, t4, t6\n add a1, a1, a5\n add t0, t0, t4\n"
-        "add %0, a1, t0\n"
-        ".option pop"
-        : "=r"(sum) : : "t0", "t1", "t2", "t3", "t4", "t5", "t6", "a1",
-        "a2", "a3", "a4", "a5", "a6", "a7", "memory");
+    uint64_t got = sum_across_a_trap();
     trap_expected = NULL;
-    EXPECT_EQ(sum, 11 + 12 + 13 + 14 + 15 + 16 + 17
-                   + 5 + 6 + 7 + 28 + 29 + 30 + 31);
-    EXPECT_EQ(seen.x[5], 5);
-    EXPECT_EQ(seen.x[17], 17);
-    EXPECT_EQ(seen.x[31], 31);
+    for (unsigned i = 0; i < sizeof loaded; i++) {
+        EXPECT_EQ(seen.x[loaded[i]], loaded[i]);
+        sum += loaded[i];
+    }
+    EXPECT_EQ(got, sum);
     EXPECT_EQ(seen.x[4], (uintptr_t)this_hart());
 }
 

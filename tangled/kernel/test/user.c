@@ -17,12 +17,13 @@ __asm__(".text\n"
 
 extern char user_code[];
 
-static uintptr_t landed;
+static uintptr_t landed;        // where the trap from user mode put it
 
 static bool go_and_come_back(struct trap_frame *frame)
 {
     if (frame->cause == EXC_BREAKPOINT) {
         home = *frame;
+        // turn the frame into the visitor's
         frame->status &= ~(uint64_t)(SSTATUS_SPP | SSTATUS_SPIE);
         frame->pc = (uintptr_t)user_code;
         frame->x[2] = (uintptr_t)(user_stack + sizeof user_stack);
@@ -39,11 +40,12 @@ static bool go_and_come_back(struct trap_frame *frame)
 SELFTEST(trap_from_user_mode)
 {
     uint64_t stack = this_hart()->kernel_stack;
+    uintptr_t top = (uintptr_t)(trap_stack + sizeof trap_stack);
 
-    this_hart()->kernel_stack = (uintptr_t)(trap_stack + sizeof trap_stack);
+    this_hart()->kernel_stack = top;
     trap_expected = go_and_come_back;
-    __asm__ volatile(".option push\n.option norvc\nebreak\n.option pop"
-                     : : : "memory");
+    __asm__ volatile(".option push\n.option norvc\nebreak\n"
+                     ".option pop" : : : "memory");
     trap_expected = NULL;
     this_hart()->kernel_stack = stack;
     // expect what the visitor left behind
@@ -52,8 +54,7 @@ SELFTEST(trap_from_user_mode)
     EXPECT_EQ(visit.x[10], 42);
     EXPECT_EQ(visit.x[4], 1234);
     EXPECT_EQ(visit.x[2], (uintptr_t)(user_stack + sizeof user_stack));
-    EXPECT_EQ(landed, (uintptr_t)(trap_stack + sizeof trap_stack)
-                      - sizeof(struct trap_frame));
+    EXPECT_EQ(landed, top - sizeof(struct trap_frame));
     EXPECT_EQ(csr_read(sscratch), 0);
     EXPECT_EQ(this_hart()->faults, 0);
 }

@@ -9,14 +9,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// what a conversion asks for
 struct spec {
     bool left, zero, plus, space, alternate;    // flags: - 0 + space #
     int width;          // the field has at least so many characters
-    int precision;      // so many digits or characters; -1: none given
+    int precision;      // so many digits or characters; -1: not given
     size_t size;        // bytes of an integer argument
     char conversion;    // the letter at the end
 };
 
+// where text goes and values come from
 struct output {
     format_put *put;
     void *where;
@@ -27,13 +29,14 @@ struct arguments {
     va_list list;
 };
 
+// pass on a piece of text
 static void emit(struct output *out, const char *text, size_t length)
 {
     out->put(out->where, text, length);
     out->length += length;
 }
 
-// read flags
+// read the flags
 static const char *read_flags(const char *at, struct spec *spec)
 {
     for (;; at++) {
@@ -63,6 +66,7 @@ static const char *read_count(const char *at, int *count,
     for (; *at >= '0' && *at <= '9'; at++)
         if (n < COUNT_MAX)
             n = n * 10 + (*at - '0');
+    // cut the count to a million
     if (n > COUNT_MAX)
         n = COUNT_MAX;
     *count = n < -COUNT_MAX ? -COUNT_MAX : n;
@@ -89,6 +93,7 @@ static const char *read_spec(const char *at, struct spec *spec,
 {
     at = read_flags(at, spec);
     at = read_count(at, &spec->width, args);
+    // a negative width means left
     if (spec->width < 0) {
         spec->left = true;
         spec->width = -spec->width;
@@ -100,7 +105,7 @@ static const char *read_spec(const char *at, struct spec *spec,
     return *at == '\0' ? at : at + 1;
 }
 
-// write a field
+// repeat a character
 static void pad(struct output *out, char fill, long count)
 {
     for (; count > 0; count--)
@@ -127,11 +132,12 @@ static void put_field(struct output *out, const struct spec *spec,
 static size_t to_digits(char *end, uint64_t value, unsigned base,
                         bool upper)
 {
-    const char *symbols = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+    const char *digits = upper ? "0123456789ABCDEF"
+                               : "0123456789abcdef";
     char *at = end;
 
     for (; value != 0; value /= base)
-        *--at = symbols[value % base];
+        *--at = digits[value % base];
     return (size_t)(end - at);
 }
 
@@ -141,20 +147,25 @@ static long leading_zeros(const struct spec *spec, size_t start,
 {
     long least = spec->precision < 0 ? 1 : spec->precision;
 
-    if (spec->precision < 0 && spec->zero && !spec->left)
-        if (spec->width - (long)start > least)
-            least = spec->width - (long)start;
+    // let the zero flag fill the field
+    long room = spec->width - (long)start;
+
+    if (spec->zero && !spec->left && spec->precision < 0 && room > least)
+        least = room;
     if (least > (long)digits)
         return least - (long)digits;
     return base == 8 && spec->alternate ? 1 : 0;
 }
 
+// write digits with a prefix
 static void put_integer(struct output *out, const struct spec *spec,
-                        const char *prefix, uint64_t value, unsigned base)
+                        const char *prefix, uint64_t value,
+                        unsigned base)
 {
     char digits[64];
     char *end = digits + sizeof digits;
-    size_t length = to_digits(end, value, base, spec->conversion == 'X');
+    bool upper = spec->conversion == 'X';
+    size_t length = to_digits(end, value, base, upper);
     long zeros = leading_zeros(spec, strlen(prefix), length, base);
 
     put_field(out, spec, prefix, zeros, end - length, length);
@@ -172,12 +183,13 @@ static uint64_t fetch_unsigned(struct arguments *args, size_t size)
     return value >> unused;
 }
 
+// fetch a signed one
 static int64_t fetch_signed(struct arguments *args, size_t size)
 {
     unsigned unused = 64 - 8 * (unsigned)size;
-    uint64_t value = fetch_unsigned(args, size);
+    uint64_t value = fetch_unsigned(args, size) << unused;
 
-    return (int64_t)(value << unused) / ((int64_t)1 << unused);
+    return (int64_t)value / (int64_t)((uint64_t)1 << unused);
 }
 
 // write a signed number
@@ -205,6 +217,7 @@ static void put_unsigned(struct output *out, const struct spec *spec,
     put_integer(out, spec, prefix, value, base);
 }
 
+// convert one value
 static const char *convert(struct output *out, const char *percent,
                            struct arguments *args)
 {
@@ -232,7 +245,6 @@ static const char *convert(struct output *out, const char *percent,
         put_integer(out, &spec, "0x",
                     (uintptr_t)va_arg(args->list, void *), 16);
         return at;
-    // format: characters and strings
     case 'c': {
         char c = (char)va_arg(args->list, int);
         put_field(out, &spec, "", 0, &c, 1);
@@ -240,7 +252,8 @@ static const char *convert(struct output *out, const char *percent,
     }
     case 's': {
         const char *text = va_arg(args->list, const char *);
-        size_t most = spec.precision < 0 ? SIZE_MAX : (size_t)spec.precision;
+        size_t most = spec.precision < 0 ? SIZE_MAX
+                                         : (size_t)spec.precision;
         if (text == NULL)
             text = "(null)";
         put_field(out, &spec, "", 0, text, strnlen(text, most));
@@ -255,6 +268,7 @@ static const char *convert(struct output *out, const char *percent,
     }
 }
 
+// go through the format
 size_t vformat_to(format_put *put, void *where, const char *fmt,
                   va_list args)
 {
@@ -263,7 +277,9 @@ size_t vformat_to(format_put *put, void *where, const char *fmt,
 
     va_copy(rest.list, args);
     while (*fmt != '\0') {
+        // pass on text up to a percent sign
         const char *start = fmt;
+
         while (*fmt != '\0' && *fmt != '%')
             fmt++;
         emit(&out, start, (size_t)(fmt - start));
@@ -274,6 +290,7 @@ size_t vformat_to(format_put *put, void *where, const char *fmt,
     return out.length;
 }
 
+// format into a buffer
 struct buffer {
     char *text;
     size_t room;        // bytes left, the NUL's not counted
@@ -290,9 +307,13 @@ static void put_in_buffer(void *where, const char *text, size_t length)
     buffer->room -= length;
 }
 
+// format into an array
 size_t vformat(char *buffer, size_t size, const char *fmt, va_list args)
 {
-    struct buffer rest = { .text = buffer, .room = size > 0 ? size - 1 : 0 };
+    struct buffer rest = {
+        .text = buffer,
+        .room = size > 0 ? size - 1 : 0,
+    };
     size_t length = vformat_to(put_in_buffer, &rest, fmt, args);
 
     if (size > 0)
@@ -300,6 +321,7 @@ size_t vformat(char *buffer, size_t size, const char *fmt, va_list args)
     return length;
 }
 
+// format a list of arguments
 size_t format(char *buffer, size_t size, const char *fmt, ...)
 {
     va_list args;

@@ -10,16 +10,17 @@
 /* Receives the text piece by piece; a piece is not NUL-terminated. */
 typedef void format_put(void *where, const char *text, size_t length);
 
-/* Format args according to fmt: C17 7.21.6.1 without the floating-point
- * conversions, wide characters and %n. What is not a conversion is passed
- * on as it stands. Gives put each piece of the text; returns its length. */
+/* Format args according to fmt: C17 7.21.6.1 without floating point,
+ * wide characters and %n. What is not a conversion is passed on as it
+ * stands. Gives put each piece of the text; returns its length. */
 size_t vformat_to(format_put *put, void *where, const char *fmt,
                   va_list args);
 
-/* Format into buffer. At most size bytes are written, the last of them a
- * NUL (if size is 0, nothing is). Returns the length that the whole text
- * has; if that is not less than size, the text was cut. */
-size_t vformat(char *buffer, size_t size, const char *fmt, va_list args);
+/* Format into buffer: at most size bytes, the last of them a NUL (if
+ * size is 0, nothing). Returns the length of the whole text; if that is
+ * not less than size, the text was cut. */
+size_t vformat(char *buffer, size_t size, const char *fmt,
+               va_list args);
 
 /* vformat for a list of arguments. */
 size_t format(char *buffer, size_t size, const char *fmt, ...)

@@ -120,10 +120,9 @@ def test_counting_instructions_gives_the_same_number_every_time():
     assert once.trace[0] == measure.value("stage1.symbol.boot")
 
 
-def test_a_count_between_two_functions_is_the_length_of_the_way(tmp_path):
+def test_a_count_between_two_functions_is_the_length_of_the_way():
     boot = measure.value("stage1.count.boot.kmain")
     work = measure.value("stage1.count.kmain.power_off")
     assert boot + work == measure.value("stage1.count.boot.power_off")
     assert boot + work < measure.value("stage1.count")
-    # Clearing the bss is a loop of four instructions per eight bytes.
-    assert 0 <= boot - 4 * measure.value("stage1.bss") / 8 < 50
+    assert boot > measure.value("stage1.bss") / 8, "clearing the bss takes a store a word"

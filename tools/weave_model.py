@@ -248,19 +248,22 @@ class Model:
         if not head or "rating=" in text:
             return []
         chapter, _, index = head.group(1).partition(".")
-        folders = sorted(self.exercise_folder.glob(f"{chapter.zfill(2)}.{index}-*"))
+        pattern = f"{chapter.zfill(2)}.{index}-*/exercise.nw"
+        folders = [path.parent for path in sorted(self.exercise_folder.glob(pattern))]
         if not folders and self.draft:
             self.graded[head.group(1)] = {"title": "(still to be written)", "rating": "?"}
             return []
         if not folders:
             self.problem(file, number, f"exercise {head.group(1)} has no rating, "
-                                       f"and no folder {chapter.zfill(2)}.{index}-* in exercises/")
+                                       f"and there is no exercises/{pattern}")
             return []
         path = folders[0] / "exercise.nw"
         docs = [c for c in nw.read([path])]
         lines = docs[0].lines if docs and not docs[0].is_code else []
         header, lines = split_header(lines)
         header.setdefault("checks", count_checks(folders[0] / "grade.nw"))
+        if any("make grade" in line.text for line in lines):    # the statement says it itself
+            header["chunks"], header["checks"] = "", None
         self.graded[head.group(1)] = header
         for key in ("title", "rating"):
             if key not in header:

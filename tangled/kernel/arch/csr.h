@@ -14,12 +14,15 @@
         csr_value;                                              \
     })
 /* Give it a value. */
-#define csr_write(csr, value) \
-    __asm__ volatile("csrw " #csr ", %0" : : "r"((uint64_t)(value)))
+#define csr_write(csr, value)                                   \
+    __asm__ volatile("csrw " #csr ", %0" : :                    \
+                     "r"((uint64_t)(value)) : "memory")
 
 /* Set the given bits, and leave the others as they are. */
-#define csr_set(csr, bits) \
-    __asm__ volatile("csrs " #csr ", %0" : : "r"((uint64_t)(bits)))
+#define csr_set(csr, bits)                                      \
+    __asm__ volatile("csrs " #csr ", %0" : :                    \
+                     "r"((uint64_t)(bits)) : "memory")
 /* Clear them. */
-#define csr_clear(csr, bits) \
-    __asm__ volatile("csrc " #csr ", %0" : : "r"((uint64_t)(bits)))
+#define csr_clear(csr, bits)                                    \
+    __asm__ volatile("csrc " #csr ", %0" : :                    \
+                     "r"((uint64_t)(bits)) : "memory")

@@ -16,6 +16,8 @@
 #include "kernel/backtrace.h"
 #include "kernel/arch/timer.h"
 
+_Static_assert(POWER_PANIC == POWER_PANIC_STATUS, "offsets.h");
+
 extern char trap_entry[];
 
 bool (*trap_expected)(struct trap_frame *frame);

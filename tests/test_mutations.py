@@ -17,13 +17,23 @@ def chapter_1(folder):
     return next(folder.glob("01-*.nw"))
 
 
-def insert_before(path, marker, text):
-    """Put text in front of the line with the marker; the line of the text."""
-    line = rvos.line_of(path, marker)
+def use_of(path, name):
+    """The line on which a chunk is used."""
+    lines = path.read_text().split("\n")
+    return 1 + [line.strip() for line in lines].index(f"<<{name}>>")
+
+
+def insert(path, line, text):
+    """Put text in front of a line of a chapter; returns the line."""
     lines = path.read_text().split("\n")
     lines[line - 1:line - 1] = text.split("\n")
     path.write_text("\n".join(lines))
     return line
+
+
+def insert_before(path, marker, text):
+    """Put text in front of the line with the marker; returns the text's line."""
+    return insert(path, rvos.line_of(path, marker), text)
 
 
 def complaint(chapters, *command):
@@ -42,9 +52,8 @@ def tangle(chapters, tmp_path):
 
 def test_a_misspelt_use_is_an_error_that_knows_what_was_meant(chapters, tmp_path):
     path = chapter_1(chapters)
-    line = rvos.line_of(path, "    <<2. set up a stack>>")
-    path.write_text(path.read_text().replace("    <<2. set up a stack>>",
-                                             "    <<2. set up a stick>>"))
+    line = use_of(path, "2. set up a stack")
+    path.write_text(path.read_text().replace("<<2. set up a stack>>\n", "<<2. set up a stick>>\n"))
     said = tangle(chapters, tmp_path)
     assert f"{path}:{line}: error: <<2. set up a stick>> is used but not defined" in said
     assert "did you mean <<2. set up a stack>>?" in said
@@ -76,7 +85,7 @@ def test_a_slot_extended_without_having_been_opened_is_an_error(chapters, tmp_pa
 
 def test_a_slot_opened_a_chapter_too_late_is_an_error(chapters, tmp_path):
     path = chapter_1(chapters)
-    insert_before(path, "    <<2. set up a stack>>", "    <<boot: on the way>>")
+    insert(path, use_of(path, "2. set up a stack"), "<<boot: on the way>>")
     late = chapters / "99-late.nw"
     late.write_text("# Late\n\n<<boot: on the way>>=\n    nop\n@\n")
     said = tangle(chapters, tmp_path)
@@ -87,9 +96,7 @@ def test_a_slot_opened_a_chapter_too_late_is_an_error(chapters, tmp_path):
 def test_a_circle_of_chunks_is_an_error(chapters, tmp_path):
     path = chapter_1(chapters)
     line = rvos.line_of(path, "<<2. set up a stack>>=")
-    text = path.read_text().split("\n")
-    text[line:line] = ["<<2. set up a stack>>"]
-    path.write_text("\n".join(text))
+    insert(path, line + 1, "<<2. set up a stack>>")
     assert f"{path}:{line}: error: <<2. set up a stack>> uses itself" in tangle(chapters, tmp_path)
 
 

@@ -3,37 +3,66 @@
 import gdb
 
 from rv_command import WORD, Command, place, register, word_at
+from rv_csr import scause
 
 DEEPEST = 64
+NAMES = ("- ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 "
+         "t3 t4 t5 t6").split()
+RA, FP = NAMES.index("ra"), NAMES.index("s0")
+TRAP = object()     # in a chain of calls: a trap happened here
+
+
+def trap_frame_type():
+    return gdb.lookup_type("struct trap_frame")
+
+
+def trap_return():
+    """Where the handler of a trap returns to; None before chapter 2."""
+    symbol = gdb.lookup_minimal_symbol("trap_return")
+    return symbol and int(symbol.value().address)
 
 
 def walk(pc, ra, fp):
-    """The addresses of a call chain, innermost first: pc, then what each frame
-    will return to. A function keeps its return address below its frame
-    pointer and the caller's frame pointer below that; one that calls nobody
-    keeps the frame pointer alone."""
+    """The addresses of a chain of calls, innermost first: pc, then what each
+    frame will return to, with TRAP where a trap interrupted the chain."""
     yield pc
-    for depth in range(DEEPEST):
-        if fp == 0 or fp % WORD:
-            return
+    behind_handler = trap_return()
+    for _ in range(DEEPEST):
         try:
-            saved, outer = word_at(fp - WORD), word_at(fp - 2 * WORD)
-        except gdb.MemoryError:
+            if pc == behind_handler:
+                yield TRAP
+                frame = frame_at(fp - trap_frame_type().sizeof)
+                pc, ra, fp = int(frame["pc"]), int(frame["x"][RA]), int(frame["x"][FP])
+            else:
+                pc, ra, fp = caller(ra, fp)
+        except (gdb.MemoryError, ValueError):
             return
-        if depth == 0 and fp < saved < fp + (1 << 16):
-            saved, outer = ra, saved
-        if saved == 0:
-            return
-        yield saved
-        if outer <= fp:
-            return
-        fp = outer
+        yield pc
+
+
+def caller(ra, fp):
+    """One step up: (pc, 0, fp) of the caller. Below its frame pointer a
+    function keeps its return address, and below that the caller's frame
+    pointer; one that calls nobody keeps the latter alone, and ra is where it
+    was. Only the innermost function can be such a leaf: ra is 0 for others."""
+    if fp == 0 or fp % WORD:
+        raise ValueError("no frame")
+    saved, outer = word_at(fp - WORD), word_at(fp - 2 * WORD)
+    if ra and gdb.find_pc_line(saved).symtab is None:
+        saved, outer = ra, saved
+    if saved == 0 or outer and outer <= fp:
+        raise ValueError("no caller")
+    return saved, 0, outer
+
+
+def frame_at(address):
+    return gdb.Value(address).cast(trap_frame_type().pointer()).dereference()
 
 
 class Backtrace(Command):
-    """Backtrace by frame pointers, where gdb's own loses the way.
+    """Backtrace by frame pointers, through traps, where gdb's own loses the way.
     rv-bt          from where the hart is
-    rv-bt PC FP    from a program counter and a frame pointer, such as a trap saved"""
+    rv-bt PC FP    from a program counter and a frame pointer"""
 
     def run(self, argument):
         words = gdb.string_to_argv(argument)
@@ -42,8 +71,14 @@ class Backtrace(Command):
             ra = 0
         else:
             pc, ra, fp = register("pc"), register("ra"), register("s0")
-        for number, address in enumerate(walk(pc, ra, fp)):
-            yield f"#{number:<2} {address:#018x}  {place(address, number > 0)}"
+        number, trapped = 0, True       # the innermost address is not one to return to
+        for address in walk(pc, ra, fp):
+            if address is TRAP:
+                yield "    --- trap ---"
+            else:
+                yield f"#{number:<2} {address:#018x}  {place(address, not trapped)}"
+                number += 1
+            trapped = address is TRAP
 
 
 def arguments():
@@ -76,21 +111,14 @@ class Frame(Command):
 
     def run(self, argument):
         frame = trap_frame(argument)
-        cells = [f"{name:8} {value:#018x}" for name, value in registers(frame)]
+        pc, cause, status = (int(frame[field]) for field in ("pc", "cause", "status"))
+        yield f"pc {pc:#018x}  {place(pc)}"
+        yield f"cause {cause:#x}: {scause(cause)}; value {int(frame['value']):#x}"
+        yield (f"came from {'S' if status >> 8 & 1 else 'U'}, "
+               f"interrupts were {'on' if status >> 5 & 1 else 'off'}")
+        cells = [f"{name:3} {int(frame['x'][n]):016x}" for n, name in enumerate(NAMES) if n]
         for at in range(0, len(cells), 3):
-            yield "   ".join(cells[at:at + 3])
-
-
-def registers(frame):
-    """(name, number) of each register in a frame, arrays unrolled."""
-    for field in frame.type.fields():
-        value = frame[field]
-        if value.type.strip_typedefs().code == gdb.TYPE_CODE_ARRAY:
-            low, high = value.type.range()
-            for i in range(low, high + 1):
-                yield f"{field.name}[{i}]", int(value[i])
-        else:
-            yield field.name, int(value)
+            yield "  ".join(cells[at:at + 3])
 
 
 COMMANDS = {"rv-bt": Backtrace, "rv-frame": Frame}

@@ -54,7 +54,8 @@ def judge(exercise, results):
     wrong = []
     for kind, result in results.items():
         if result.problem:
-            wrong.append(f"{kind}: no verdict: {result.problem}")
+            why = "\n    ".join(result.problem.splitlines()[:4])
+            wrong.append(f"{kind}: no verdict: {why}")
         elif len(result.verdicts) != len(exercise.checks):
             wrong.append(f"{kind}: not a verdict for every check")
         elif kind == "starter":

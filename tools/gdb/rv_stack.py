@@ -18,8 +18,10 @@ def trap_frame_type():
 
 def trap_return():
     """Where the handler of a trap returns to; None before chapter 2."""
-    symbol = gdb.lookup_minimal_symbol("trap_return")
-    return symbol and int(symbol.value().address)
+    try:
+        return int(gdb.parse_and_eval("(long)&trap_return"))
+    except gdb.error:
+        return None
 
 
 def walk(pc, ra, fp):
@@ -38,6 +40,17 @@ def walk(pc, ra, fp):
         except (gdb.MemoryError, ValueError):
             return
         yield pc
+
+
+def walk_from_here():
+    """The chain from where the hart is. For the first step gdb's own unwinder
+    is the better one: it knows functions that have not made their frame yet."""
+    pc, outer = register("pc"), gdb.newest_frame().older()
+    if outer is None or gdb.find_pc_line(outer.pc()).symtab is None:
+        yield from walk(pc, register("ra"), register("s0"))
+    else:
+        yield pc
+        yield from walk(outer.pc(), 0, int(outer.read_register("s0")))
 
 
 def caller(ra, fp):
@@ -68,11 +81,11 @@ class Backtrace(Command):
         words = gdb.string_to_argv(argument)
         if len(words) == 2:
             pc, fp = (int(gdb.parse_and_eval(f"(unsigned long)({word})")) for word in words)
-            ra = 0
+            chain = walk(pc, 0, fp)
         else:
-            pc, ra, fp = register("pc"), register("ra"), register("s0")
+            chain = walk_from_here()
         number, trapped = 0, True       # the innermost address is not one to return to
-        for address in walk(pc, ra, fp):
+        for address in chain:
             if address is TRAP:
                 yield "    --- trap ---"
             else:
@@ -100,8 +113,9 @@ def trap_frame(expression):
         value = gdb.parse_and_eval(expression)
         return value.dereference() if value.type.code == gdb.TYPE_CODE_PTR else value
     for frame, symbol in arguments():
-        if str(symbol.type).endswith("struct trap_frame *"):
-            return symbol.value(frame).dereference()
+        value = symbol.value(frame)
+        if str(symbol.type).endswith("struct trap_frame *") and not value.is_optimized_out:
+            return value.dereference()
     raise gdb.GdbError("no running function has a struct trap_frame *; name one: rv-frame EXPR")
 
 

@@ -39,7 +39,8 @@ def start_machine():
     gdb.execute(f"file {os.environ['RVOS_IMAGE']}", to_string=True)
     try:
         gdb.execute(f"target remote | {os.environ['RVOS_QEMU']}", to_string=True)
-    except gdb.error:
+    except gdb.error as error:
+        print(error)
         with open(os.environ["RVOS_CONSOLE"], encoding="utf-8") as console:
             print(console.read(), end="")
         gdb.execute("quit 1")

@@ -81,7 +81,7 @@ end
 
 -- Where a page may end: not in a short chunk, not next to the first or last
 -- three lines, preferably before an empty line, and rather not close to one.
-local WHOLE = 12
+local WHOLE = 18
 
 local function near_gap(lines, i)
   for j = i - 1, i + 2 do

@@ -19,6 +19,12 @@ def test_the_book_is_woven_in_every_format_without_a_warning():
     assert not re.search("warning", done.stdout, re.I), done.stdout
 
 
+@pytest.mark.long(10)
+def test_lint_finds_nothing():
+    done = rvos.run("make", "lint", deadline=300)
+    assert done.returncode == 0, done.stdout
+
+
 def targets():
     """name → help text of every target that is meant to be called."""
     rules = re.compile(r"^([a-z][a-z-]*):(?!=)[^#\n]*(?:## (.*))?$", re.M)

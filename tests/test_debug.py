@@ -8,7 +8,6 @@ import time
 import pytest
 
 import builds
-import nw
 import rvos
 
 pytestmark = pytest.mark.chapter(1)
@@ -57,6 +56,35 @@ def test_rv_bt_stops_at_a_broken_chain():
         said = debug("break uart_put", "continue", f"rv-bt $pc {broken.replace(' ', '')}")
         assert re.search(r"^#0 .*uart_put", said, re.M), broken
         assert "Traceback" not in said
+
+
+@pytest.mark.chapter(2)
+def test_rv_bt_walks_through_a_trap():
+    said = debug("break timer_interrupt", "continue", "rv-bt", stage=2)
+    handler, interrupted = said.split("    --- trap ---\n")
+    names = re.compile(r"^#\d+ +0x[0-9a-f]{16}  (\w+)", re.M)
+    assert names.findall(handler)[0] == "timer_interrupt"
+    assert names.findall(handler)[-2:] == ["trap_handler", "trap_entry"]
+    assert names.findall(interrupted)[-1] == "kmain"
+
+
+@pytest.mark.chapter(2)
+def test_rv_frame_prints_the_frame_of_the_trap_that_is_handled():
+    overlay = "tests/overlays/wild-load.nw"
+    builds.build(2, overlay=overlay)
+    said = debug("break panic_at", "continue", "rv-frame", "rv-frame 1 +", stage=2,
+                 OVERLAY=overlay)
+    assert re.search(r"^pc 0x[0-9a-f]{16}  follow( \+ \d+)?  tests/overlays/wild-load.nw:\d+$",
+                     said, re.M)
+    assert "cause 0x5: load access fault; value 0x10\n" in said
+    assert "came from S, interrupts were on\n" in said
+    assert re.search(r"^ra  [0-9a-f]{16}  sp  [0-9a-f]{16}  gp  [0-9a-f]{16}$", said, re.M)
+    assert "Traceback" not in said
+
+
+@pytest.mark.chapter(2)
+def test_rv_frame_says_so_if_there_is_no_trap():
+    assert "no trap is being handled" in debug("break kmain", "continue", "rv-frame", stage=2)
 
 
 def test_rv_csr_decodes_what_it_reads():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nw
 
+# By what to multiply every deadline: more where the computer is slow.
+PATIENCE = float(os.environ.get("RVOS_PATIENCE") or (3 if os.environ.get("CI") else 1))
 CROSS = os.environ.get("CROSS", "riscv64-unknown-elf-")
 
 

@@ -6,7 +6,6 @@ what the last command started; all other lines are output, with `…` standing
 for what may vary (see align.py).
 """
 
-import os
 import re
 import shlex
 import subprocess
@@ -22,7 +21,7 @@ PROMPTS = ("rvos> ", "(gdb) ")
 GOALS = ("run", "debug", "build", "tangle", "size", "help", "doctor", "grade", "hint")
 PROGRAMS = tuple(builds.CROSS + tool for tool in ("nm", "size", "objdump", "readelf", "addr2line"))
 ATTRIBUTES = {"stage": "STAGE", "mode": "MODE", "mem": "MEM", "smp": "SMP", "overlay": "OVERLAY"}
-DEADLINE = 60 * float(os.environ.get("RVOS_PATIENCE", "1"))     # seconds
+DEADLINE = 60 * builds.PATIENCE     # seconds
 
 FENCE = re.compile(r"(`{3,})\s*(.*)$")
 CONSOLE = re.compile(r"(?:\{\s*\.)?console\b([^}]*)\}?\s*$")

@@ -13,8 +13,11 @@ class Command(gdb.Command):
         self.name = name
 
     def invoke(self, argument, from_tty):
-        for line in self.run(argument):
-            print(line)
+        try:
+            for line in self.run(argument):
+                print(line)
+        except gdb.error as error:
+            raise gdb.GdbError(str(error)) from None
 
 
 def register(name):
@@ -30,8 +33,10 @@ def word_at(address):
 
 def place(address, returns=False):
     """An address as people name it: function, offset, chapter and line. One
-    that a function returns to is named by the call before it."""
+    that a call returns to is named by the byte before it: the call may have
+    been the last thing in its function."""
+    address -= returns
     symbol = gdb.execute(f"info symbol {address}", to_string=True)
     name = "?" if symbol.startswith("No symbol") else symbol.split(" in section")[0].strip()
-    line = gdb.find_pc_line(address - 1 if returns else address)
+    line = gdb.find_pc_line(address)
     return f"{name}  {line.symtab.filename}:{line.line}" if line.symtab else name

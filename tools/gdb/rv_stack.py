@@ -9,11 +9,6 @@ DEEPEST = 64
 NAMES = ("- ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 "
          "t3 t4 t5 t6").split()
 RA, FP = NAMES.index("ra"), NAMES.index("s0")
-TRAP = object()     # in a chain of calls: a trap happened here
-
-
-def trap_frame_type():
-    return gdb.lookup_type("struct trap_frame")
 
 
 def trap_return():
@@ -25,15 +20,15 @@ def trap_return():
 
 
 def walk(pc, ra, fp):
-    """The addresses of a chain of calls, innermost first: pc, then what each
-    frame will return to, with TRAP where a trap interrupted the chain."""
+    """A chain of calls, innermost first: pc, then the addresses that each call
+    will return to. Where a trap interrupted the chain stands its frame."""
     yield pc
     behind_handler = trap_return()
     for _ in range(DEEPEST):
         try:
             if pc == behind_handler:
-                yield TRAP
-                frame = frame_at(fp - trap_frame_type().sizeof)
+                frame = frame_below(fp)
+                yield frame
                 pc, ra, fp = int(frame["pc"]), int(frame["x"][RA]), int(frame["x"][FP])
             else:
                 pc, ra, fp = caller(ra, fp)
@@ -68,8 +63,10 @@ def caller(ra, fp):
     return saved, 0, outer
 
 
-def frame_at(address):
-    return gdb.Value(address).cast(trap_frame_type().pointer()).dereference()
+def frame_below(end):
+    """The struct trap_frame that ends at an address."""
+    frame = gdb.lookup_type("struct trap_frame")
+    return gdb.Value(end - frame.sizeof).cast(frame.pointer()).dereference()
 
 
 class Backtrace(Command):
@@ -84,39 +81,26 @@ class Backtrace(Command):
             chain = walk(pc, 0, fp)
         else:
             chain = walk_from_here()
-        number, trapped = 0, True       # the innermost address is not one to return to
-        for address in chain:
-            if address is TRAP:
+        number, returns = 0, False      # the innermost address is not one to return to
+        for link in chain:
+            if isinstance(link, gdb.Value):
                 yield "    --- trap ---"
             else:
-                yield f"#{number:<2} {address:#018x}  {place(address, not trapped)}"
+                yield f"#{number:<2} {link:#018x}  {place(link, returns)}"
                 number += 1
-            trapped = address is TRAP
-
-
-def arguments():
-    """(frame, symbol) of each argument of the functions that run, innermost first."""
-    frame = gdb.newest_frame()
-    while frame is not None:
-        if frame.function() is not None:
-            block = frame.block()
-            while block.function is None:
-                block = block.superblock
-            yield from ((frame, symbol) for symbol in block if symbol.is_argument)
-        frame = frame.older()
+            returns = not isinstance(link, gdb.Value)
 
 
 def trap_frame(expression):
-    """The struct trap_frame that an expression means; without one, the
-    innermost that a running function got as an argument."""
+    """The struct trap_frame that an expression means; without one, the frame
+    of the trap that is being handled."""
     if expression:
         value = gdb.parse_and_eval(expression)
         return value.dereference() if value.type.code == gdb.TYPE_CODE_PTR else value
-    for frame, symbol in arguments():
-        value = symbol.value(frame)
-        if str(symbol.type).endswith("struct trap_frame *") and not value.is_optimized_out:
-            return value.dereference()
-    raise gdb.GdbError("no running function has a struct trap_frame *; name one: rv-frame EXPR")
+    for link in walk_from_here():
+        if isinstance(link, gdb.Value):
+            return link
+    raise gdb.GdbError("no trap is being handled; name a frame: rv-frame EXPRESSION")
 
 
 class Frame(Command):

@@ -15,11 +15,13 @@ CROSS = os.environ.get("CROSS", "riscv64-unknown-elf-")
 
 
 def environment(**more):
-    """The environment of a fresh terminal: nothing of the make that runs us."""
+    """The environment of a fresh terminal: nothing of the make that runs us.
+    Sessions under gdb that run side by side get a console each."""
     ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMERR", "MAKE_TERMOUT",
             "STAGE", "MODE", "MEM", "SMP", "OUT", "OVERLAY", "EX", "QEMU_FLAGS", "GDB_FLAGS")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
-    return {**kept, "LC_ALL": "C.UTF-8", "TERM": "dumb", **more}
+    console = f"build/console-{os.environ.get('PYTEST_XDIST_WORKER', 'only')}.log"
+    return {**kept, "LC_ALL": "C.UTF-8", "TERM": "dumb", "RVOS_CONSOLE": console, **more}
 
 
 @contextlib.contextmanager

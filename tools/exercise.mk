@@ -14,7 +14,7 @@ grade: ## test your answer to exercise EX=n.m
 
 grade-all: ## grade a class: DIR=folder with a subfolder a student [EX="n.m …"]
 	@$(NEED) "make grade-all" python3 noweb gcc qemu
-	@tools/exercise grade-all $(DIR) $(EX)
+	@tools/exercise grade-all "$(DIR)" $(EX)
 
 exercises: ## prove the grader of every exercise against starter, solution and mutants
 	@$(NEED) "make exercises" python3 noweb gcc qemu

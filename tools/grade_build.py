@@ -19,7 +19,7 @@ import nw
 
 MOST_BYTES = 64 * 1024
 WALL_SECONDS = 60
-LIMITS = ["prlimit", "--cpu=10", f"--as={1 << 30}", f"--fsize={64 << 20}", "--core=0", "--"]
+LIMITS = ["prlimit", "--cpu=10", f"--as={512 << 20}", f"--fsize={64 << 20}", "--core=0", "--"]
 PATH = re.compile(r"(\w[\w-]*/)*\w[\w.-]*\.(c|h|S)")
 BUILDS = nw.ROOT / "build" / "ex"
 

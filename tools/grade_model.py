@@ -81,9 +81,11 @@ class Exercise:
     def starter(self):
         """What the student's file is when it is new."""
         return (f"# {self.id} {self.title}\n\n"
-                f"Your answer to exercise {self.id}: the chunks below take the place of the book's. "
-                f"Try it with\n`make run EX={self.id}` and `make grade EX={self.id}`; "
-                f"`make exercise EX={self.id}` says again what to do.\n\n" + self._split[1])
+                f"Your answer to exercise {self.id}. The chunks below take the place of the book's; "
+                "what they say\nabout a file, or about a slot (`thing: slot`), is added to the "
+                f"book's. Try it with `make run EX={self.id}`,\ntest it with "
+                f"`make grade EX={self.id}`; `make exercise EX={self.id}` says again what to do.\n\n"
+                + self._split[1])
 
     @property
     def starter_chunks(self):

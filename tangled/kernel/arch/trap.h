@@ -61,7 +61,8 @@ void trap_init(void);
 void trap_handler(struct trap_frame *frame);
 
 /* Called by trap_entry for a fault during a fault. */
-_Noreturn void trap_give_up(uint64_t cause, uint64_t pc, uint64_t value);
+_Noreturn void trap_give_up(uint64_t cause, uint64_t pc,
+                            uint64_t value);
 
 /* If not NULL, sees each exception first. If it returns true, it has
  * dealt with it, and the code goes on as the frame says. */

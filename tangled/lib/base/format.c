@@ -302,6 +302,8 @@ static void put_in_buffer(void *where, const char *text, size_t length)
 
     if (length > buffer->room)
         length = buffer->room;
+    if (length == 0)
+        return;
     memcpy(buffer->text, text, length);
     buffer->text += length;
     buffer->room -= length;

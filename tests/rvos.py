@@ -78,7 +78,8 @@ class Machine:
         try:
             self.console.expect(pexpect.EOF, timeout=deadline * PATIENCE)
         except pexpect.TIMEOUT:
-            raise AssertionError(f"the machine did not end in {deadline * PATIENCE:.0f} s") from None
+            reason = f"the machine did not end in {deadline * PATIENCE:.0f} s"
+            raise AssertionError(reason) from None
         self.console.close()
         return self.console.exitstatus
 

@@ -62,7 +62,8 @@ def test_a_changed_chapter_builds_only_the_files_it_changes(tmp_path):
     assert rvos.run(*builder, RVOS_CHAPTERS=str(chapters)).returncode == 0
     before = times(out)
     chapter = next(chapters.glob("01-*.nw"))
-    chapter.write_text(chapter.read_text().replace("rvOS is awake.", "rvOS is up.") + "\nThe end.\n")
+    text = chapter.read_text().replace("rvOS is awake.", "rvOS is up.")
+    chapter.write_text(text + "\nThe end.\n")
     assert rvos.run(*builder, RVOS_CHAPTERS=str(chapters)).returncode == 0
     again = {path.name for path, time in times(out).items() if before.get(path) != time}
     assert again == {"main.c", "main.c.o", "main.c.d", "rvos.elf"}

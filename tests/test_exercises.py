@@ -133,16 +133,22 @@ HOSTILE = {
     "sleeps": (EARLY.format("for (;;)\n    __asm__(\"wfi\");"), "no timer is set"),
     "floods": (EARLY.format('for (;;)\n    printk("%99d", 1);'), "printed more than"),
     "panics": ('<<main: who takes part>>=\n#include "kernel/panic.h"\n@\n'
-               + EARLY.format('panic("no");'), "the kernel stopped: panic: no"),
-    "ends": (EARLY.format("power_off(POWER_PANIC);"), "stopped with status 2"),
+               + EARLY.format('panic("no");'), "the kernel stopped; panic: no"),
+    "ends": (EARLY.format("power_off(POWER_PANIC);"), "the kernel stopped"),
     "forges": (FORGED, "ended with status 0"),
+    "calls": (EARLY.format('grade_note("end", "0x1");'), "mentions grade_note"),
+    "glues": ("<<format: conversions>>=\ncase 'b':\n    GLUE(gra, de_note)(\"end\", \"0x1\");\n"
+              "    power_off(0);\n@\n<<lib/base/format.h>>=\n#define GLUE(a, b) a##b\n"
+              "_Noreturn void power_off(int);\n"
+              "void GLUE(gra, de_note)(const char *, const char *);\n@\n",
+              "ended with status 0 before this check was done"),
     "includes": ('<<kernel/x.c>>=\n#include "kernel/test/grade.c"\n@\n', "does not build"),
     "extends": ("<<kernel/test/grade.c>>=\nint x;\n@\n", "belongs to the grader"),
     "slips-in": ("<<grade: running>>=\nint x;\n@\n", "belongs to the grader"),
     "escapes": ("<<../../../owned.c>>=\nint x;\n@\n", "not the name of a C or assembly file"),
     "shell": ("<<kernel/$(touch${IFS}owned).c>>=\nint;\n@\n", "not the name of a C or assembly"),
     "circle": ("<<main: bring up the kernel>>=\n<<a>>\n@\n<<a>>=\n<<a>>\n@\n", "uses itself"),
-    "bomb": (BOMB, "does not build"),
+    "bomb": (BOMB, "a tool was stopped"),
     "prose": ("only prose\n", "has no chunk"),
     "angle": ("a << in prose\n", "unescaped <<"),
     "empty": ("", "has no chunk"),
@@ -214,10 +220,17 @@ def test_every_submission_of_a_class_gets_its_verdict(copy, submissions):
 
 def test_only_signed_lines_count():
     console = ("\n@aaaa 01 start 1\nnoise\n\n@bbbb 01 got forged\n\n@aaaa 01 got this\n"
-               "\n@aaaa 01 end 0x20\n")
+               "\n@aaaa 01 end 0x20\n\n@aaaa 13 done 0x21\n")
     found = grade_verdict.reports(console, "aaaa")
     assert found[1].lines == [("got", "this")] and found[1].ended == 0x20
     assert found[1].output.startswith("noise\n") and "forged" in found[1].output
+
+
+def test_an_end_counts_only_if_the_grader_goes_on():
+    console = "\n@aaaa 01 start 1\n\n@aaaa 01 end 2\n"
+    assert grade_verdict.reports(console, "aaaa")[1].ended is None
+    console += "\n@aaaa 02 start 2\n"
+    assert grade_verdict.reports(console, "aaaa")[1].ended == 2
 
 
 def test_a_verdict_that_comes_too_late_is_none():

@@ -81,8 +81,8 @@ def test_escaping_is_what_noweb_undoes(tmp_path):
 
 
 def stage_1_session(folder, *output, attributes="stage=1"):
-    return write(folder, "Look:", "", f"```{{.console {attributes}}}", "$ make run STAGE=1", *output,
-                 "```", "That was it.")
+    return write(folder, "Look:", "", f"```{{.console {attributes}}}", "$ make run STAGE=1",
+                 *output, "```", "That was it.")
 
 
 def refresh(path):

@@ -58,7 +58,7 @@ def sample(folder, *lines):
 
 
 def test_a_wrong_number_is_an_error_with_both_values(tmp_path):
-    path = sample(tmp_path, "Text.", 'The kernel starts at [0x1000]{.value of="stage1.symbol.boot"}.')
+    path = sample(tmp_path, "Text.", 'It starts at [0x1000]{.value of="stage1.symbol.boot"}.')
     assert [str(problem) for problem in values.problems(path)] == [
         f"{path}:2: error: stage1.symbol.boot: the text says 0x1000, the build says 0x80200000"]
 

@@ -5,22 +5,28 @@ under limits. It starts from the objects of the book's own stage, so that only
 what the submission changes is compiled.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 from functools import lru_cache
 from pathlib import Path
 
+import builds
 import nw
 
 MOST_BYTES = 64 * 1024
 WALL_SECONDS = 60
-LIMITS = ["prlimit", "--cpu=10", f"--as={512 << 20}", f"--fsize={64 << 20}", "--core=0", "--"]
+CPU_SECONDS, MEGABYTES = 10, 512     # for each tool that the build runs
+LIMITS = ["prlimit", f"--cpu={CPU_SECONDS}", f"--as={MEGABYTES << 20}", f"--fsize={64 << 20}",
+          "--core=0", "--"]
 PATH = re.compile(r"(\w[\w-]*/)*\w[\w.-]*\.(c|h|S)")
+GRADERS_OWN = re.compile(r"\b(grade_\w+|want_(true|number|text)|check_\d+|CHECK)\b")
 BUILDS = nw.ROOT / "build" / "ex"
 
 
@@ -80,11 +86,20 @@ def _book_names(stage):
     return frozenset(nw.Source(stage).book)
 
 
-def check_names(names, exercise):
+def check_claims(chunks, exercise):
     """A submission may write C files of its own and say what any chunk of the
-    book is; the grader's chunks and the rest of the disk are not its own."""
-    if not names:
+    book is; what is the grader's and the rest of the disk are not its own."""
+    if not chunks:
         raise Unacceptable("the file has no chunk: `<<name>>=` begins one")
+    _check_names([chunk.name for chunk in chunks], exercise)
+    for line in (line for chunk in chunks for line in chunk.lines):
+        used = GRADERS_OWN.search(line.text)
+        if used:
+            raise Unacceptable(f"line {line.number} mentions {used.group()}, "
+                               "a name of the grader's; take another")
+
+
+def _check_names(names, exercise):
     book = _book_names(exercise.stage)
     grader = {c.name for c in nw.read(exercise.overlays) if c.is_code} - book
     for name in names:
@@ -98,8 +113,8 @@ def check_names(names, exercise):
 
 def _make(out, stage, target, overlays=(), jobs=1):
     """Run the build; (did it succeed, what it said)."""
-    keep = {k: v for k, v in os.environ.items()
-            if k not in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "CI", "WERROR")}
+    keep = {key: value for key, value in builds.environment().items()
+            if key not in ("CI", "WERROR")}
     command = [*LIMITS, "make", "-s", f"-j{jobs}", "-f", "tools/build.mk", f"OUT={out}",
                f"STAGE={stage}", "MODE=debug", "TESTS_ONLY=grade%",
                "OVERLAY=" + " ".join(map(str, overlays)), target]
@@ -107,48 +122,67 @@ def _make(out, stage, target, overlays=(), jobs=1):
         make = subprocess.Popen(command, cwd=nw.ROOT, env=keep, start_new_session=True,
                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            ended = make.wait(WALL_SECONDS) == 0
-            note = ""
+            built = make.wait(WALL_SECONDS) == 0
         except subprocess.TimeoutExpired:
-            os.killpg(make.pid, 9)
+            os.killpg(make.pid, signal.SIGKILL)
             make.wait()
-            ended, note = False, f"the build did not end within {WALL_SECONDS} seconds\n"
+            return False, f"the build did not end within {WALL_SECONDS} seconds\n"
         log.seek(0)
         said = log.read(16 * 1024)
-    return ended, note + re.sub(r"^make(\[\d+\])?: .*\n", "", said, flags=re.M)
+    return built, re.sub(r"^make(\[\d+\])?: .*\n", "", said, flags=re.M)
 
 
-def base(stage, jobs=1):
-    """The book's own stage, whose objects every grade starts from."""
-    out = BUILDS / f"base-{stage:02d}"
-    out.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def _alone(stage):
+    """Nobody else makes or copies the base of this stage meanwhile."""
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with open(BUILDS / f"base-{stage:02d}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(stage):
+    """What the base of a stage is made from, as a number."""
     digest = hashlib.sha256()
     for path in [*nw.chapter_files(stage), *sorted((nw.ROOT / "tools").glob("*"))]:
         if path.is_file():
             digest.update(path.read_bytes())
-    with open(BUILDS / f"base-{stage:02d}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = out / "stamp"
-        if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
-            built, said = _make(out.relative_to(nw.ROOT), stage, "image", jobs=jobs)
-            if not built:
-                raise Broken(f"the book's stage {stage} does not build, so that nothing can be "
-                             f"graded (try `make build STAGE={stage}`):\n{said}")
-            stamp.write_text(digest.hexdigest())
+    return digest.hexdigest()
+
+
+def _base(stage, jobs):
+    """The book's own stage, whose objects every grade starts from."""
+    out = BUILDS / f"base-{stage:02d}"
+    stamp, wanted = out / "stamp", _digest(stage)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return out
+    out.mkdir(exist_ok=True)
+    built, said = _make(out.relative_to(nw.ROOT), stage, "image", jobs=jobs)
+    if not built:
+        raise Broken(f"the book's stage {stage} does not build, so that nothing can be graded "
+                     f"(try `make build STAGE={stage}`):\n{said}")
+    stamp.write_text(wanted)
     return out
+
+
+def prepare(stages, jobs):
+    """Build the bases of these stages, or raise Broken."""
+    for stage in sorted(set(stages)):
+        with _alone(stage):
+            _base(stage, jobs)
 
 
 def _seed(out, stage, jobs):
     """Fill a new build folder with the base's sources and objects."""
-    origin = base(stage, jobs)
-    stamp = (origin / "stamp").read_text()
-    seeded = out / "seeded"
-    if seeded.is_file() and seeded.read_text() == stamp:
-        return
-    shutil.rmtree(out, ignore_errors=True)
-    for part in ("src", "obj"):
-        shutil.copytree(origin / part, out / part)
-    here, there = (str(p.relative_to(nw.ROOT)) for p in (out, origin))
+    with _alone(stage):
+        origin = _base(stage, jobs)
+        stamp, seeded = (origin / "stamp").read_text(), out / "seeded"
+        if seeded.is_file() and seeded.read_text() == stamp:
+            return
+        shutil.rmtree(out, ignore_errors=True)
+        for part in ("src", "obj"):
+            shutil.copytree(origin / part, out / part)
+    here, there = (str(path.relative_to(nw.ROOT)) for path in (out, origin))
     for rules in (out / "obj").rglob("*.d"):
         times = rules.stat()
         rules.write_text(rules.read_text().replace(there + "/", here + "/"))
@@ -162,5 +196,7 @@ def build(exercise, overlays, out, jobs=1):
     names = [Path(p).relative_to(nw.ROOT) for p in [*exercise.overlays, *overlays]]
     built, said = _make(out.relative_to(nw.ROOT), exercise.stage, "test-image", names, jobs)
     if not built:
-        raise Unacceptable("it does not build:\n" + said)
+        raise Unacceptable("it does not build:\n" + (said.strip() or (
+            f"a tool was stopped that wanted more than {CPU_SECONDS} s of processor time "
+            f"or {MEGABYTES} MiB of memory")))
     return out / "rvos-test.elf", said

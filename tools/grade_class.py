@@ -84,8 +84,7 @@ def grade_all(folder, wanted):
     if not wanted:
         answered = {id for student in found for id in student.answers}
         exercises = [exercise for exercise in exercises if exercise.id in answered]
-    for stage in sorted({exercise.stage for exercise in exercises}):
-        grade_build.base(stage, grade_verdict.workers())
+    grade_build.prepare((exercise.stage for exercise in exercises), grade_verdict.workers())
     with ThreadPoolExecutor(grade_verdict.workers()) as pool:
         jobs = [[pool.submit(grade_one, student, index, exercise) for exercise in exercises]
                 for index, student in enumerate(found)]

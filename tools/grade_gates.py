@@ -13,8 +13,7 @@ from grade_model import COMMON
 
 def prove(exercises):
     """Run all grades in parallel; print a line an exercise; the complaints."""
-    for stage in sorted({exercise.stage for exercise in exercises}):
-        grade_build.base(stage, grade_verdict.workers())
+    grade_build.prepare((exercise.stage for exercise in exercises), grade_verdict.workers())
     complaints = []
     with ThreadPoolExecutor(grade_verdict.workers()) as pool:
         jobs = [(exercise, {kind: pool.submit(_grade, exercise, kind, overlays)

@@ -86,8 +86,9 @@ class Build:
 
     def files(self, suffixes):
         """The files of the system, without its tests and demonstrations."""
+        left_out = ("kernel/test/", "kernel/demo/")
         return [name for name in self.source.roots()
-                if name.endswith(suffixes) and not name.startswith(("kernel/test/", "kernel/demo/"))]
+                if name.endswith(suffixes) and not name.startswith(left_out)]
 
     def debugger(self, expression):
         """The value of a C expression that needs no running machine."""

@@ -26,10 +26,11 @@ __asm__(".pushsection .data\n .balign 16\n"
         "symbols_end: .skip 256\n"
         ".popsection\n");
 
-extern char text_start[], text_end[], trap_return[], boot_stack[], boot_stack_top[];
+extern char text_start[], text_end[], trap_return[];
+extern char boot_stack[], boot_stack_top[];
 extern uint32_t symbols[], symbols_end[];
 
-static char fault_area[256 + FAULT_STACK_SIZE + 256] __attribute__((aligned(16)));
+static _Alignas(16) char fault_area[256 + FAULT_STACK_SIZE + 256];
 static char *const fault_stack = fault_area + 256;
 
 static struct hart hart;
@@ -92,7 +93,8 @@ static void look_up_symbols(void)
         snprintf(right, sizeof right, "f%u", index);
         if (name == NULL || strcmp(name, right) != 0 ||
             offset != wanted - symbols[1 + 2 * index])
-            FAIL("text + %#x is %s + %#lx, want %s", wanted, name, offset, right);
+            FAIL("text + %#x is %s + %#lx, want %s", wanted, name, offset,
+                 right);
     }
     uintptr_t offset;
     if (symbol_find((uintptr_t)text_end, &offset) != NULL ||
@@ -103,8 +105,9 @@ static void look_up_symbols(void)
 /* A word as it may stand in a damaged frame. */
 static uintptr_t random_link(void)
 {
-    uintptr_t stack = (uintptr_t)(random_below(4) == 0 ? fault_stack : boot_stack);
-    unsigned size = stack == (uintptr_t)boot_stack ? STACK_SIZE : FAULT_STACK_SIZE;
+    bool fault = random_below(4) == 0;
+    uintptr_t stack = (uintptr_t)(fault ? fault_stack : boot_stack);
+    unsigned size = fault ? FAULT_STACK_SIZE : STACK_SIZE;
 
     switch (random_below(8)) {
     case 0: return random_number();
@@ -144,7 +147,8 @@ static void walk_a_good_chain(void)
     uintptr_t *words = (uintptr_t *)(void *)boot_stack;
     uintptr_t returns[16];
     size_t depth = 1 + random_below(15), at = 2;
-    struct call call = { .pc = (uintptr_t)text_start + 2, .fp = (uintptr_t)(words + at) };
+    struct call call = { .pc = (uintptr_t)text_start + 2,
+                         .fp = (uintptr_t)(words + at) };
 
     for (size_t i = 0; i < depth; i++) {
         size_t next = at + 2 + random_below(20);
@@ -156,8 +160,8 @@ static void walk_a_good_chain(void)
     words[at - 1] = words[at - 2] = 0;
     for (size_t i = 0; i < depth; i++)
         if (!call_up(&call) || call.pc != returns[i])
-            FAIL("step %zu of %zu leads to text + %#lx, want text + %#lx", i, depth,
-                 call.pc - (uintptr_t)text_start, returns[i] - (uintptr_t)text_start);
+            FAIL("step %zu of %zu leads to %#lx, want %#lx", i, depth, call.pc,
+                 returns[i]);
     if (call_up(&call))
         FAIL("the walk goes on after the end");
 }

@@ -31,7 +31,9 @@ static void add_number(unsigned end)
 
 static void add_literal(void)
 {
-    static const char *const literals[] = { "", " ", "x=", "%%", "\n", "ä", "}" };
+    static const char *const literals[] = {
+        "", " ", "x=", "%%", "\n", "ä", "}"
+    };
 
     add(literals[random_below(sizeof literals / sizeof literals[0])]);
 }
@@ -101,7 +103,9 @@ static void compare(int unused, ...)
 
 static void compare_integer(void)
 {
-    static const char *const sizes[] = { "hh", "h", "", "l", "ll", "j", "z", "t" };
+    static const char *const sizes[] = {
+        "hh", "h", "", "l", "ll", "j", "z", "t"
+    };
     unsigned which = random_below(8);
     uint64_t value = random_number();
 
@@ -198,18 +202,23 @@ static const char *any_argument(void)
     return &page['A'];
 }
 
+/* More arguments than a nonsensical format can ask for. */
+#define SIXTEEN(a) a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a
+
 /* Nonsense must be harmless. */
 static void survive_nonsense(void)
 {
+    static const char letters[] =
+        "%%%%-+ #0123456789.**hlzjtLqdiuxXocspnk\xff";
     const char *a = any_argument();
     char text[64];
     size_t n = random_below(20);
 
     for (size_t i = 0; i < n; i++)
-        fmt[i] = "%%%%-+ #0123456789.**hlzjtLqdiuxXocspnk\xff"[random_below(40)];
+        fmt[i] = letters[random_below(sizeof letters - 1)];
     fmt[n] = '\0';
-    size_t length = format(NULL, 0, fmt, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a);
-    if (format(text, sizeof text, fmt, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a) != length)
+    size_t length = format(NULL, 0, fmt, SIXTEEN(a));
+    if (format(text, sizeof text, fmt, SIXTEEN(a)) != length)
         FAIL("\"%s\" has two lengths", fmt);
     if (strlen(text) != (length < sizeof text ? length : sizeof text - 1))
         FAIL("\"%s\" gives a text of the wrong length", fmt);

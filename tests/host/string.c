@@ -39,7 +39,8 @@ static void expect_same(const char *what)
 static void try_copies(void)
 {
     size_t half = AREA / 2, n = random_below(half);
-    size_t from = random_below(half - n + 1), to = half + random_below(half - n + 1);
+    size_t from = random_below(half - n + 1);
+    size_t to = half + random_below(half - n + 1);
 
     fill();
     if (rv_memcpy(ours + to, ours + from, n) != ours + to)

@@ -16,7 +16,7 @@ export MEM SMP CROSS
 
 ifdef EX
 STAGE    := $(firstword $(subst ., ,$(EX)))
-OVERLAY  := $(shell tools/exercise file $(EX))
+OVERLAY   = $(or $(shell tools/exercise file $(EX)),$(error there is no answer to exercise $(EX) to build))
 OUT      := build/ex-$(EX)
 endif
 NN       := $(shell printf %02d $(STAGE) 2>/dev/null)

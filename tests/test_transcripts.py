@@ -127,6 +127,30 @@ def test_a_session_with_gdb_is_typed_at_its_prompt(tmp_path):
     assert "6 * 9" not in done.stdout
 
 
+def test_typing_at_what_has_ended_is_an_error(tmp_path):
+    path = write(tmp_path, "```{.console stage=1}", "$ make run STAGE=1", "…", "rvos> help", "…",
+                 "```")
+    done = rvos.run("tools/transcripts", "--check", path)
+    assert done.returncode == 1
+    assert f"{path}:1: error: `rvos> help` comes too late" in done.stdout
+
+
+def test_an_exit_status_that_never_comes_is_an_error(tmp_path):
+    path = write(tmp_path, "```{.console stage=1 status=0}", "$ make debug STAGE=1", "…",
+                 "(gdb) print 1", "…", "```")
+    done = rvos.run("tools/transcripts", "--check", path)
+    assert f"{path}:1: error: there is no exit status: the session does not end" in done.stdout
+
+
+def test_a_session_whose_system_cannot_be_built_shows_why(tmp_path):
+    overlay = write(tmp_path, "<<kernel/demo/99-wrong.c>>=", "wrong", "@", name="wrong.nw")
+    path = stage_1_session(tmp_path, "…", attributes=f"stage=1 overlay={overlay}")
+    done = rvos.run("tools/transcripts", "--check", path)
+    assert done.returncode == 1
+    assert f"{path}:3: error: what `make run STAGE=1` boots cannot be built" in done.stdout
+    assert f"{overlay}:2" in done.stdout
+
+
 def test_noweb_is_content_with_a_refreshed_chapter(tmp_path):
     path = stage_1_session(tmp_path, "nothing like it")
     refresh(path)

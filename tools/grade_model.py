@@ -64,7 +64,7 @@ class Exercise:
     @property
     def limit(self):
         """How long it may run: millions of instructions of the machine's clock."""
-        return int(self.header.get("limit", 300))
+        return int(self.header.get("limit", 100))
 
     @cached_property
     def _split(self):

@@ -18,7 +18,7 @@ import builds
 import nw
 
 PROMPTS = ("rvos> ", "(gdb) ")
-GOALS = ("run", "debug", "build", "tangle", "size", "help", "doctor", "grade", "hint")
+GOALS = ("run", "debug", "build", "size", "help", "doctor", "grade", "hint")
 PROGRAMS = tuple(builds.CROSS + tool for tool in ("nm", "size", "objdump", "readelf", "addr2line"))
 ATTRIBUTES = {"stage": "STAGE", "mode": "MODE", "mem": "MEM", "smp": "SMP", "overlay": "OVERLAY"}
 DEADLINE = 60 * builds.PATIENCE     # seconds
@@ -142,8 +142,9 @@ def _fences(lines, noweb):
 
 
 class Ran:
-    """What a session printed: the lines after each step, and the exit status
-    of its last command, None if it was still running."""
+    """What a session printed: the lines after each step, None for steps that
+    came too late, and the exit status of the last command, None if it still
+    ran when nothing more was to be typed."""
 
     def __init__(self):
         self.outputs, self.status = [], None
@@ -154,44 +155,49 @@ def run(block):
     ran = Ran()
     at = [i for i, step in enumerate(block.steps) if step.prompt == "$ "]
     for first, after in zip(at, at[1:] + [len(block.steps)]):
-        _run_command(block, block.steps[first], block.steps[first + 1:after], ran)
+        _run_command(block, block.steps[first:after], ran)
     return ran
 
 
-def _run_command(block, command, typed, ran):
-    """Start a command and type at it; each step ends where the next prompt
-    or the program's end shows."""
-    words = shlex.split(command.command)
-    environment = _environment(block, words)
-    _build_first(words, environment)
-    child = pexpect.spawn(words[0], words[1:], cwd=str(nw.ROOT), env=environment, timeout=DEADLINE,
-                          encoding="utf-8", codec_errors="replace", dimensions=(100, 1000))
-    expected = len(ran.outputs) + 1 + len(typed)
-    prompts = [step.prompt for step in typed]
+def _run_command(block, steps, ran):
+    """Start a command, the first step, and type the others at it; each step
+    ends where the next prompt or the command's end shows."""
+    child = _start(block, steps[0].command)
+    prompts = [step.prompt for step in steps[1:]]
     prompts.append(prompts[-1] if prompts else PROMPTS[0])
-    for step, prompt in zip([command, *typed], prompts):
-        if step is not command:
+    outputs = []
+    for step, prompt in zip(steps, prompts):
+        if outputs:
             child.send(step.command + "\r")
-        try:
-            ended = child.expect([pexpect.EOF, r"(?<=\n)" + re.escape(prompt)]) == 0
-        except pexpect.TIMEOUT:
-            child.close(force=True)
-            raise block.error(f"no end in {DEADLINE:.0f} seconds; this was printed:\n"
-                              + clean(child.before)) from None
-        ran.outputs.append(_lines(child.before, step is not command and step.command))
+        ended = _wait(block, child, r"(?<=\n)" + re.escape(prompt))
+        outputs.append(_lines(child.before, outputs and step.command))
         if ended:
             break
-    ran.outputs += [[]] * (expected - len(ran.outputs))
-    ran.status = _leave(child, ended, prompt)
-
-
-def _leave(child, ended, prompt):
-    """Wait for the end, or bring it about if the session shows none."""
+    ran.outputs += outputs + [None] * (len(steps) - len(outputs))
     if not ended:
         child.send("\x04" if prompt == "(gdb) " else "\x01x")
-        child.expect(pexpect.EOF)
+        _wait(block, child, pexpect.EOF)
     child.close()
-    return child.exitstatus if ended else None
+    ran.status = child.exitstatus if ended else None
+
+
+def _start(block, command):
+    words = shlex.split(command)
+    environment = _environment(block, words)
+    _build_first(block, words, environment)
+    return pexpect.spawn(words[0], words[1:], cwd=str(nw.ROOT), env=environment,
+                         timeout=DEADLINE, encoding="utf-8", codec_errors="replace",
+                         dimensions=(100, 1000))
+
+
+def _wait(block, child, prompt):
+    """Wait for a prompt; returns whether the command ended instead."""
+    try:
+        return child.expect([pexpect.EOF, prompt]) == 0
+    except pexpect.TIMEOUT:
+        child.close(force=True)
+        raise block.error(f"no end in {DEADLINE:.0f} seconds; this was printed:\n"
+                          + clean(child.before)) from None
 
 
 def _environment(block, words):
@@ -206,14 +212,17 @@ def _environment(block, words):
     return builds.environment(**said)
 
 
-def _build_first(words, environment):
+def _build_first(block, words, environment):
     """Build what a command is going to boot: two builds at once would trip
     over each other, so no session builds by itself."""
     if words[:1] == ["make"] and words[1] in ("run", "debug"):
         variables = [word for word in words[2:] if not word.startswith(("QEMU_", "GDB_"))]
         with builds.one_at_a_time():
-            subprocess.run(["make", "build", *variables], cwd=nw.ROOT, env=environment,
-                           check=False, capture_output=True)
+            done = subprocess.run(["make", "build", *variables], cwd=nw.ROOT, env=environment,
+                                  check=False, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            raise block.error(f"what `{' '.join(words)}` boots cannot be built:\n{done.stdout}")
 
 
 def clean(text):
@@ -235,12 +244,16 @@ def problems(block, ran):
     """What a session's run does not agree with, as text; empty if all does."""
     found = []
     for step, lines in zip(block.steps, ran.outputs):
-        if not align.matches(step.pattern, lines):
-            found.append(f"{block.where}: error: `{step.prompt}{step.command}` prints "
-                         "something else (- the text, + the run)")
+        command = f"{block.where}: error: `{step.prompt}{step.command}`"
+        if lines is None:
+            found.append(f"{command} comes too late: what it is typed at has ended")
+        elif not align.matches(step.pattern, lines):
+            found.append(f"{command} prints something else (- the text, + the run)")
             found += align.difference(step.pattern, lines)
-    wanted = int(block.attributes.get("status", 0))
-    if ran.status not in (None, wanted):
+    wanted = block.attributes.get("status", "0")
+    if ran.status is None and "status" in block.attributes:
+        found.append(f"{block.where}: error: there is no exit status: the session does not end")
+    elif ran.status is not None and str(ran.status) != wanted:
         found.append(f"{block.where}: error: the exit status is {ran.status}, "
                      f"the text says {wanted}")
     return found

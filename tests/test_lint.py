@@ -224,7 +224,7 @@ int f(int a)
    return a;¶
 }
 @ %def f""",
-    "gcc: warning: dereference of NULL": """
+    "dereference of NULL": """
 #include <stddef.h>
 
 int f(int a);

@@ -148,7 +148,7 @@ HOSTILE = {
     "escapes": ("<<../../../owned.c>>=\nint x;\n@\n", "not the name of a C or assembly file"),
     "shell": ("<<kernel/$(touch${IFS}owned).c>>=\nint;\n@\n", "not the name of a C or assembly"),
     "circle": ("<<main: bring up the kernel>>=\n<<a>>\n@\n<<a>>=\n<<a>>\n@\n", "uses itself"),
-    "bomb": (BOMB, "a tool was stopped"),
+    "bomb": (BOMB, "expands to more than 50000 lines"),
     "prose": ("only prose\n", "has no chunk"),
     "angle": ("a << in prose\n", "unescaped <<"),
     "empty": ("", "has no chunk"),

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MOST_LINES = 50_000     # of a file; more is a mistake, or malice
 CHAPTERS = Path(os.environ.get("RVOS_CHAPTERS", ROOT / "chapters"))
 
 
@@ -218,7 +219,9 @@ class Source:
     def problems(self):
         uses = self.uses()
         found = (self._undefined(uses) + self._unused(uses) + self._repeated()
-                 + self._late(uses) + self._similar(uses) + self._circular())
+                 + self._late(uses) + self._similar(uses))
+        circles = self._circular()
+        found += circles or self._too_large()
         return sorted(found, key=lambda p: (p.file, p.line))
 
     def check(self):
@@ -325,6 +328,20 @@ class Source:
         for name in self.code:
             visit(name, [])
         return found
+
+    def _too_large(self):
+        """Files that uses of uses blow up beyond all measure."""
+        sizes = {}
+
+        def size(name):
+            if name not in sizes:
+                lines = [line for chunk in self.code.get(name, ()) for line in chunk.lines]
+                sizes[name] = len(lines) + sum(size(used) for line in lines for used in line.uses)
+            return sizes[name]
+
+        return [Problem(self.code[root][0].file, self.code[root][0].line,
+                        f"<<{root}>> expands to more than {MOST_LINES} lines")
+                for root in self.roots() if size(root) > MOST_LINES]
 
 
 def _one_edit(a, b):

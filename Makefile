@@ -27,7 +27,7 @@ NEED     := tools/doctor --need
 
 .PHONY: help tangle build run debug stages clean size
 help: ## list the targets
-	@echo "rvOS. Variables: STAGE=n MODE=debug|release EX=n.m MEM=128M SMP=1 QEMU_FLAGS=…"
+	@echo "rvOS. Variables: STAGE=n MODE=debug|release EX=n.m OVERLAY=file.nw MEM=128M SMP=1 QEMU_FLAGS=…"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | \
 	    sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | \
 	    while IFS=$$'\t' read -r t h; do printf '  %-14s %s\n' "$$t" "$$h"; done

@@ -80,8 +80,9 @@ local function line_of(book, line)
 end
 
 -- Where a page may end: not in a short chunk, not next to the first or last
--- three lines, preferably before an empty line, and rather not close to one.
-local WHOLE = 18
+-- three lines, preferably before an empty line, and rather not close to one;
+-- and never between two lines that nobody can read alone.
+local WHOLE = 16
 
 local function near_gap(lines, i)
   for j = i - 1, i + 2 do
@@ -89,8 +90,22 @@ local function near_gap(lines, i)
   end
 end
 
+local function text_of(line)
+  local out = {}
+  for i, token in ipairs(line) do out[i] = token[2] end
+  return table.concat(out)
+end
+
+-- A brace is by itself, a comment or a list of parameters has begun.
+local function belong_together(line, next)
+  return next:match("^%s*[{}]%s*;?$") or line:match("^%s*{$")
+    or line:match("^%s*/%*") and not line:match("%*/")
+    or line:match(",$") and #next:match("^%s*") > #line:match("^%s*")
+end
+
 local function penalty(lines, i)
-  if #lines <= WHOLE or i < 3 or i > #lines - 3 or #lines[i] == 0 then return "\\nwkeep" end
+  if #lines <= WHOLE or i < 3 or i > #lines - 3 or #lines[i] == 0 or
+    belong_together(text_of(lines[i]), text_of(lines[i + 1])) then return "\\nwkeep" end
   if #lines[i + 1] == 0 then return "\\nwgap" end
   return near_gap(lines, i) and "\\nwrather" or "\\nwmay"
 end

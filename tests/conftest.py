@@ -3,6 +3,7 @@
 A test marked `chapter(n)` is about what chapter n built. With an argument `stage`
 it runs on every stage from n on, or on stage N alone if pytest got --stage N. A
 test marked `long(seconds)` starts early, so that no core waits for it at the end.
+One marked `fuzz` tries random inputs; `make fuzz` runs these for longer.
 """
 
 import sys
@@ -27,6 +28,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "chapter(n): tests what chapter n built")
+    config.addinivalue_line("markers", "fuzz: tries random inputs, more in `make fuzz`")
     config.addinivalue_line("markers", "long(seconds): takes so long; start it early")
 
 
@@ -84,6 +86,15 @@ def boot():
     yield rvos.Machine
     for machine in rvos.started:
         machine.close()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """The book's source with line directives, so that reports name the chapters."""
+    folder = tmp_path_factory.mktemp("source")
+    done = rvos.run("tools/tangle", "--lines", "--out", folder)
+    assert done.returncode == 0, done.stdout
+    return folder
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -3,7 +3,7 @@
 /*
  * start: enter the kernel on all HARTS harts in the same moment.
  * In:   machine mode, mhartid, a1 = physical address of the device tree
- * Out:  0x80200000 in supervisor mode, a0 = hart id, a1 as it was
+ * Out:  0x80200000 in supervisor mode, a0 = hart id, a1 as it was, or TREE
  *   1. delegate every exception but the SBI's ecall, open all memory
  *   2. wait until everybody is here
  *   3. enter the kernel
@@ -35,6 +35,9 @@ start:
     li t0, 0x80200000
     csrw mepc, t0
     csrr a0, mhartid
+#ifdef TREE
+    li a1, TREE
+#endif
     mret
 
 /*

@@ -21,8 +21,8 @@
 /* Set the given bits, and leave the others as they are. */
 #define csr_set(csr, bits)                                      \
     __asm__ volatile("csrs " #csr ", %0" : :                    \
-                     "r"((uint64_t)(bits)) : "memory")
+                     "rK"((uint64_t)(bits)) : "memory")
 /* Clear them. */
 #define csr_clear(csr, bits)                                    \
     __asm__ volatile("csrc " #csr ", %0" : :                    \
-                     "r"((uint64_t)(bits)) : "memory")
+                     "rK"((uint64_t)(bits)) : "memory")

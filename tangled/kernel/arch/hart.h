@@ -36,13 +36,13 @@ HART_AT(faults, HART_FAULTS);
 
 #define FAULT_STACK_SIZE 8192   // bytes
 
+/* The register that points to it; written by hart_init alone. */
+register struct hart *hart_in_tp __asm__("tp");
+
 /* The structure of the hart that executes this. */
 static inline struct hart *this_hart(void)
 {
-    struct hart *hart;
-
-    __asm__ volatile("mv %0, tp" : "=r"(hart));
-    return hart;
+    return hart_in_tp;
 }
 
 /* Make the running hart's structure known to it, before trap_init. */

@@ -7,8 +7,9 @@
 #include "kernel/arch/csr.h"
 #include "kernel/arch/sbi.h"
 
-#define INTERVAL (TIMER_HZ / TICKS_PER_SECOND)
+uint64_t timer_frequency = 10000000;    // QEMU's
 
+static uint64_t interval;       // between ticks
 static uint64_t deadline;       // of the next tick
 static volatile uint64_t ticks;
 
@@ -16,14 +17,10 @@ void timer_interrupt(void)
 {
     uint64_t now = timer_now();
 
-    for (; deadline <= now; deadline += INTERVAL)
+    for (; deadline <= now; deadline += interval)
         ticks++;
-    sbi_set_timer(deadline);
-}
-
-uint64_t timer_now(void)
-{
-    return csr_read(time);
+    uint64_t next = deadline;
+    sbi_set_timer(next);
 }
 
 uint64_t timer_ticks(void)
@@ -35,7 +32,8 @@ uint64_t timer_ticks(void)
 
 bool timer_start(void)
 {
-    deadline = timer_now() + INTERVAL;
+    interval = timer_frequency / TICKS_PER_SECOND;
+    deadline = timer_now() + interval;
     if (!sbi_set_timer(deadline))
         return false;
     csr_set(sie, SIE_TIMER);

@@ -4,14 +4,21 @@
 // The clock, and a tick of it at regular intervals.
 #pragma once
 
+#include "kernel/arch/csr.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TIMER_HZ 10000000       // of the time register
-#define TICKS_PER_SECOND 10
+#define TICKS_PER_SECOND 10     // often enough for now
 
-/* Units of 1 / TIMER_HZ seconds since the machine was started. */
-uint64_t timer_now(void);
+/* How many units of the time register make a second. */
+extern uint64_t timer_frequency;
+
+/* Units since the machine was started. */
+static inline uint64_t timer_now(void)
+{
+    return csr_read(time);
+}
 
 /* Start the ticks. Returns false if the firmware has no timer. */
 bool timer_start(void);

@@ -38,7 +38,7 @@ SELFTEST(locks_restore_and_do_not_switch_on)
 SELFTEST(locks_keep_ticks_out)
 {
     struct spinlock lock = SPINLOCK("test");
-    uint64_t interval = TIMER_HZ / TICKS_PER_SECOND;
+    uint64_t interval = timer_frequency / TICKS_PER_SECOND;
 
     spin_lock(&lock);
     uint64_t before = timer_ticks();

@@ -10,7 +10,7 @@
 static struct trap_frame home, visit;
 static _Alignas(16) char user_stack[512], trap_stack[4096];
 
-__asm__(".text\n"
+__asm__(".text\n.balign 16\n"
         "user_code: li tp, 1234\n"
         "    addi a0, a0, 1\n"
         "    ecall\n");
@@ -18,6 +18,7 @@ __asm__(".text\n"
 extern char user_code[];
 
 static uintptr_t landed;        // where the trap from user mode put it
+static uintptr_t way_in;        // the address of user_code for the user
 
 static bool go_and_come_back(struct trap_frame *frame)
 {
@@ -25,7 +26,7 @@ static bool go_and_come_back(struct trap_frame *frame)
         home = *frame;
         // turn the frame into the visitor's
         frame->status &= ~(uint64_t)(SSTATUS_SPP | SSTATUS_SPIE);
-        frame->pc = (uintptr_t)user_code;
+        frame->pc = way_in;
         frame->x[2] = (uintptr_t)(user_stack + sizeof user_stack);
         frame->x[10] = 41;
         return true;
@@ -43,6 +44,7 @@ SELFTEST(trap_from_user_mode)
     uintptr_t top = (uintptr_t)(trap_stack + sizeof trap_stack);
 
     this_hart()->kernel_stack = top;
+    way_in = (uintptr_t)user_code;
     trap_expected = go_and_come_back;
     __asm__ volatile(".option push\n.option norvc\nebreak\n"
                      ".option pop" : : : "memory");

@@ -43,6 +43,14 @@ void *memset(void *to, int byte, size_t n)
 {
     char *t = to;
 
+    // fill whole words if the start is aligned
+    word pattern = 0x0101010101010101ul * (unsigned char)byte;
+
+    if ((uintptr_t)t % sizeof(word) == 0)
+        for (; n >= sizeof(word); n -= sizeof(word)) {
+            *(word *)(void *)t = pattern;
+            t += sizeof(word);
+        }
     while (n-- > 0)
         *t++ = (char)byte;
     return to;

@@ -6,6 +6,7 @@
 #define FAULT_STACK_SIZE 8192
 
 struct hart {
+    uint64_t kernel_stack;
     uint64_t fault_stack;
 };
 

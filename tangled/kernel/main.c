@@ -2,6 +2,7 @@
 //     chapters/01-first-light.nw
 //     chapters/02-traps.nw
 //     chapters/03-machine.nw
+//     chapters/04-frames.nw
 
 // From the first line of C to the last.
 #include "kernel/main.h"
@@ -21,6 +22,10 @@
 #define TREE_LIMIT (2 << 20)    // bytes of a device tree, at most
 
 #include "kernel/panic.h"
+#include "base/string.h"
+#include "kernel/mm/frame.h"
+
+extern char image_start[], image_end[];
 
 struct boot_info boot_info;
 
@@ -51,6 +56,18 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
     if (machine.left_out > 0)
         printk("%u parts of this machine do not fit our tables.\n",
                machine.left_out);
+    struct range taken[MACHINE_RANGES + 2];
+    unsigned takens = machine.reservations;
+
+    memcpy(taken, machine.reserved, sizeof machine.reserved);
+    taken[takens++] = (struct range){
+        (uintptr_t)image_start, (uintptr_t)(image_end - image_start),
+    };
+    taken[takens++] = (struct range){
+        (uintptr_t)machine.tree.blob, machine.tree.size,
+    };
+    if (frame_init(machine.memory, machine.memories, taken, takens) != OK)
+        panic("this machine has no memory to spare");
     // main: open the doors
     if (!timer_start())
         printk("The firmware has no timer; there will be no ticks.\n");

@@ -3,6 +3,7 @@
 //     chapters/02-traps.nw
 //     chapters/03-machine.nw
 //     chapters/04-frames.nw
+//     chapters/05-heap.nw
 
 // From the first line of C to the last.
 #include "kernel/main.h"
@@ -26,6 +27,8 @@
 #include "kernel/mm/frame.h"
 
 extern char image_start[], image_end[];
+
+#include "kernel/mm/heap.h"
 
 struct boot_info boot_info;
 
@@ -68,6 +71,7 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
     };
     if (frame_init(machine.memory, machine.memories, taken, takens) != OK)
         panic("this machine has no memory to spare");
+    heap_init();
     // main: open the doors
     if (!timer_start())
         printk("The firmware has no timer; there will be no ticks.\n");

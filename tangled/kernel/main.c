@@ -4,6 +4,7 @@
 //     chapters/03-machine.nw
 //     chapters/04-frames.nw
 //     chapters/05-heap.nw
+//     chapters/06-paging.nw
 
 // From the first line of C to the last.
 #include "kernel/main.h"
@@ -29,6 +30,7 @@
 extern char image_start[], image_end[];
 
 #include "kernel/mm/heap.h"
+#include "kernel/mm/kernel_map.h"
 
 struct boot_info boot_info;
 
@@ -72,6 +74,7 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
     if (frame_init(machine.memory, machine.memories, taken, takens) != OK)
         panic("this machine has no memory to spare");
     heap_init();
+    kernel_map_init();
     // main: open the doors
     if (!timer_start())
         printk("The firmware has no timer; there will be no ticks.\n");

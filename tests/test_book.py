@@ -17,6 +17,19 @@ def test_the_book_is_woven_in_every_format_without_a_warning():
     done = rvos.run("make", "book", "html", "epub", deadline=600)
     assert done.returncode == 0, done.stdout
     assert not re.search("warning", done.stdout, re.I), done.stdout
+    assert not list(broken_pages("build/rvos.pdf"))
+
+
+def broken_pages(pdf):
+    """(page, line) where a page begins with a brace, or ends with one that opens
+    or with the first line of a comment."""
+    text = rvos.run("pdftotext", "-layout", pdf, "-").stdout
+    for number, page in enumerate(text.split("\f"), 1):
+        lines = [line.strip() for line in page.splitlines() if line.strip()]
+        if lines[1:] and re.fullmatch(r"[{}];?", lines[1]):
+            yield number, lines[1]
+        if lines and lines[-1] in ("{", "/*"):
+            yield number, lines[-1]
 
 
 @pytest.mark.long(10)

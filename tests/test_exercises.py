@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,26 @@ def test_a_solution_passes(copy, tmp_path):
 def test_a_compiler_error_names_the_answer(copy, tmp_path):
     status, said = grade(copy, tmp_path, "1.1", "<<write an unsigned number>>=\nint 1x;\n@\n")
     assert status == 1 and "answer.nw:2:" in said and "none could run" in said
+
+
+def test_a_machine_that_ends_at_once_is_no_verdict_and_not_the_end(copy, tmp_path):
+    (tmp_path / "qemu-system-riscv64").write_text("#!/bin/sh\n")
+    (tmp_path / "qemu-system-riscv64").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run([copy / "tools/exercise", "grade", "1.1", "--file", SOLUTION], cwd=copy,
+                          check=False, env=builds.environment(PATH=path), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 1
+    assert "1.1: 0 of 7 checks pass" in done.stdout
+
+
+def test_nobody_has_to_read_all_that_is_said(copy):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([copy / "tools/exercise", "list"], cwd=copy, check=False, text=True,
+                          env=builds.environment(), stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_limit_is_named(copy, tmp_path):
@@ -269,3 +290,14 @@ def test_the_gates_are_per_check():
 def test_an_exercise_is_complete(checked):
     assert grade_gates.static(checked) == []
     assert Path(checked.solution).is_file()
+
+
+def test_a_machine_that_has_ended_does_not_end_its_grader():
+    program = ("import signal, sys; sys.path.insert(0, 'tools'); import grade_machine\n"
+               "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+               "monitor = grade_machine.Monitor(); monitor.theirs.close()\n"
+               "try: monitor.ask('qmp_capabilities')\n"
+               "except OSError: print('noticed')")
+    done = subprocess.run([sys.executable, "-c", program], cwd=nw.ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    assert (done.returncode, done.stdout) == (0, "noticed\n")

@@ -49,19 +49,20 @@ ifneq ($(CI)$(WERROR),)
 KCFLAGS  += -Werror
 endif
 
-.PHONY: image test-image sources
+.PHONY: image test-image bench-image sources
 .SUFFIXES:
 image: $(OUT)/rvos.elf
 test-image: $(OUT)/rvos-test.elf
+bench-image: $(OUT)/rvos-bench.elf
 
 # The list of files is known only after tangling, so this makefile tangles
 # first and then calls itself.
 ifeq ($(TANGLED),)
-$(OUT)/rvos.elf $(OUT)/rvos-test.elf: sources
+$(OUT)/rvos.elf $(OUT)/rvos-test.elf $(OUT)/rvos-bench.elf: sources
 	@$(MAKE) --no-print-directory -f tools/build.mk TANGLED=1 $@
 
 sources:
-	@tools/tangle --lines $(if $(STAGE),--stage $(STAGE)) \
+	@tools/tangle --lines --tests $(if $(STAGE),--stage $(STAGE)) \
 	    $(addprefix --overlay ,$(OVERLAY)) --out $(SRC)
 else
 
@@ -69,7 +70,8 @@ FILES    := $(shell find $(SRC)/kernel $(SRC)/lib/base \
               \( -name '*.c' -o -name '*.S' \) 2>/dev/null | sort)
 OBJECTS  := $(patsubst $(SRC)/%,$(OUT)/obj/%.o,$(FILES))
 TESTS    := $(filter $(OUT)/obj/kernel/test/%,$(OBJECTS))
-OBJECTS  := $(filter-out $(TESTS),$(OBJECTS))
+BENCHES  := $(filter $(OUT)/obj/kernel/bench/%,$(OBJECTS))
+OBJECTS  := $(filter-out $(TESTS) $(BENCHES),$(OBJECTS))
 TESTS    := $(filter $(OUT)/obj/kernel/test/$(TESTS_ONLY),$(TESTS))
 FLAGFILE := $(OUT)/obj/flags
 FLAGS    := $(CC) $(KCFLAGS) $(OPTIMISE) $(DEFINES)
@@ -116,6 +118,9 @@ $(OUT)/rvos.elf: $(OBJECTS) $(SRC)/kernel/kernel.ld
 $(OUT)/rvos-test.elf: $(OBJECTS) $(TESTS) $(SRC)/kernel/kernel.ld
 	$(call link,$(OBJECTS) $(TESTS))
 
+$(OUT)/rvos-bench.elf: $(OBJECTS) $(BENCHES) $(SRC)/kernel/kernel.ld
+	$(call link,$(OBJECTS) $(BENCHES))
+
 .PHONY: FORCE
--include $(OBJECTS:.o=.d) $(TESTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(TESTS:.o=.d) $(BENCHES:.o=.d)
 endif

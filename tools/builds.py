@@ -53,12 +53,13 @@ class BuildFailed(Exception):
 
 
 def build(stage, mode="debug", overlay=None, goal="image"):
-    """Build rvos.elf (goal `image`) or rvos-test.elf (`test-image`); its path."""
+    """Build rvos.elf (goal `image`), rvos-test.elf (`test-image`) or rvos-bench.elf
+    (`bench-image`); its path."""
     said = _built(stage, mode, overlay, goal)
     if said is not None:
         raise BuildFailed(said)
-    name = "rvos-test.elf" if goal == "test-image" else "rvos.elf"
-    return nw.ROOT / folder(stage, mode, overlay) / name
+    name = {"image": "rvos", "test-image": "rvos-test", "bench-image": "rvos-bench"}[goal]
+    return nw.ROOT / folder(stage, mode, overlay) / f"{name}.elf"
 
 
 @functools.cache

@@ -50,7 +50,8 @@ class Monitor:
                 "-mon", "chardev=qmp,mode=control"]
 
     def ask(self, command, **arguments):
-        self.ours.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        question = json.dumps({"execute": command, "arguments": arguments}).encode()
+        self.ours.sendall(question, socket.MSG_NOSIGNAL)    # an error if QEMU has ended
         while True:
             answer = json.loads(self.answers.readline())
             if "return" in answer or "error" in answer:

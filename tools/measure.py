@@ -11,6 +11,7 @@ import inspect
 import re
 import subprocess
 
+import benches
 import builds
 import nw
 
@@ -68,25 +69,36 @@ class Build:
         return nw.Source(self.stage)
 
     @functools.cached_property
+    def benches(self):
+        """name → (instructions, what it does) of the benchmarks."""
+        try:
+            return benches.run(self.stage, self.mode)
+        except benches.Failed as failed:
+            raise Unknown(str(failed)) from None
+
+    @functools.cached_property
     def trace(self):
         """The address of every instruction that the kernel executes, in order."""
-        command = ["tools/qemu", self.image, "-icount", "shift=0", "-singlestep", "-serial", "null",
+        return array.array("Q", self.executed())
+
+    def executed(self, mem="128M"):
+        """The same one after the other, for whoever does not want all of them.
+        The memory is not reserved: the host may have less."""
+        command = ["tools/qemu", self.image, "-icount", "shift=0", "-singlestep",
+                   "-machine", "memory-backend=memory", "-object",
+                   f"memory-backend-ram,id=memory,size={mem},reserve=off", "-serial", "null",
                    "-monitor", "none", "-d", "exec,nochain", "-dfilter", KERNEL]
-        addresses = array.array("Q")
-        with subprocess.Popen(command, cwd=nw.ROOT, env=builds.environment(),
+        with subprocess.Popen(command, cwd=nw.ROOT, env=builds.environment(MEM=mem),
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE) as machine:
-            for line in machine.stderr:
-                executed = TRACE.match(line)
-                if executed:
-                    addresses.append(int(executed[1], 16))
-                elif line.startswith(b"cpu_io_recompile: rewound"):
-                    addresses.pop()     # it is started again, and traced again
-        return addresses
+            try:
+                yield from _addresses(machine.stderr)
+            finally:
+                machine.kill()
 
     def files(self, suffixes):
-        """The files of the system, without its tests and demonstrations."""
-        left_out = ("kernel/test/", "kernel/demo/")
+        """The files of the system, without tests, demonstrations and benchmarks."""
+        left_out = ("kernel/test/", "kernel/demo/", "kernel/bench/")
         return [name for name in self.source.roots()
                 if name.endswith(suffixes) and not name.startswith(left_out)]
 
@@ -96,6 +108,21 @@ class Build:
                                self.image], cwd=nw.ROOT, check=False, text=True,
                               capture_output=True)
         return int(_found(done.stdout.strip() or None, done.stderr.strip()), 0)
+
+
+def _addresses(trace):
+    """The addresses in a trace of QEMU's. One that is started again is traced again."""
+    last = None
+    for line in trace:
+        executed = TRACE.match(line)
+        if executed:
+            if last is not None:
+                yield last
+            last = int(executed[1], 16)
+        elif line.startswith(b"cpu_io_recompile: rewound"):
+            last = None
+    if last is not None:
+        yield last
 
 
 def _tool(name, *arguments):
@@ -159,14 +186,22 @@ def instructions_run(build, between=None):
     if between is None:
         return len(build.trace)
     names = between.split(".")
-    if len(names) != 2:
-        raise Unknown("the form is count.FROM.TO")
-    start, end = (symbol(build, name) for name in names)
-    try:
-        first = build.trace.index(start)
-        return build.trace.index(end, first) - first
-    except ValueError:
-        raise Unknown(f"the kernel does not go from {names[0]} to {names[1]}") from None
+    if len(names) not in (2, 3) or not all(re.fullmatch(r"\d+[KMG]", mem) for mem in names[2:]):
+        raise Unknown("the form is count.FROM.TO or count.FROM.TO.MEM, MEM as in 8G")
+    start, end = (symbol(build, name) for name in names[:2])
+    count = None
+    for address in build.executed(*names[2:]):
+        if count is None and address == start:
+            count = 0
+        elif count is not None:
+            count += 1
+            if address == end:
+                return count
+    raise Unknown(f"the kernel does not go from {names[0]} to {names[1]}")
+
+
+def bench(build, name):
+    return _found(build.benches.get(name), f"no benchmark {name}")[0]
 
 
 KINDS = {
@@ -183,10 +218,12 @@ KINDS = {
     "sizeof": (sizeof, "STRUCT: its bytes"),
     "offsetof": (offsetof, "STRUCT.MEMBER: its offset"),
     "files": (lambda build, suffix=None: len(build.files(_suffixes(suffix))),
-              "[c|h|S]: files of C and assembly, tests and demonstrations not counted"),
+              "[c|h|S]: files of C and assembly, tests, demonstrations and benchmarks not counted"),
     "lines": (code_lines, "[c|h|S]: lines of these that are more than a comment"),
     "chunks": (lambda build: len(build.source.book), "chunks of code"),
-    "count": (instructions_run, "[FROM.TO]: instructions executed, from boot to power-off"),
+    "count": (instructions_run,
+              "[FROM.TO[.MEM]]: instructions executed, from boot to power-off"),
+    "bench": (bench, "NAME: instructions that a benchmark counts"),
 }
 
 

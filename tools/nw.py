@@ -113,6 +113,12 @@ def chapter_files(stage=None):
     return [f for f in files if stage is None or chapter_number(f) <= stage]
 
 
+def kernel_tests(stage=None):
+    """Self-tests of chapters 1…stage that the book does not print, as overlays."""
+    files = sorted((ROOT / "tests/kernel").glob("*.nw"))
+    return [f for f in files if stage is None or chapter_number(f) <= stage]
+
+
 def stages():
     return [chapter_number(f) for f in chapter_files()]
 

@@ -18,7 +18,8 @@ import builds
 import nw
 
 PROMPTS = ("rvos> ", "(gdb) ")
-GOALS = ("run", "debug", "build", "size", "help", "doctor", "grade", "hint")
+GOALS = ("run", "debug", "build", "size", "help", "doctor", "grade", "hint", "bench",
+         "model")
 PROGRAMS = tuple(builds.CROSS + tool for tool in ("nm", "size", "objdump", "readelf", "addr2line"))
 ATTRIBUTES = {"stage": "STAGE", "mode": "MODE", "mem": "MEM", "smp": "SMP", "overlay": "OVERLAY"}
 DEADLINE = 60 * builds.PATIENCE     # seconds

@@ -1,6 +1,6 @@
 # Testing, and keeping what the book prints true.
 
-.PHONY: test stages transcripts fuzz
+.PHONY: test stages transcripts model fuzz bench bench-check
 
 PYTEST := /usr/bin/python3 -m pytest -q -n auto -p no:cacheprovider
 
@@ -18,7 +18,27 @@ transcripts: ## put what really happens into the sessions and numbers of the tex
 	@tools/transcripts --refresh
 	@tools/values --refresh
 
-fuzz: ## feed pure code random inputs for a while: [EFFORT=20] [SEED=n]
-	@$(NEED) "make fuzz" python3 noweb gcc pytest
-	@RVOS_EFFORT=$(or $(EFFORT),20) RVOS_SEED=$(or $(SEED),$(shell date +%s)) \
-	    $(PYTEST) tests/test_host.py
+bench: ## count the instructions of common operations, release build
+	@$(NEED) "make bench" python3 noweb gcc qemu
+	@tools/bench --stage $(STAGE) $(addprefix --overlay ,$(OVERLAY))
+
+bench-check: ## compare these counts with those that the book prints
+	@$(NEED) "make bench-check" python3 noweb gcc qemu
+	@tools/bench --check --stage $(STAGE)
+
+model: ## have Spin try all orders of a wake-up
+	@$(NEED) "make model" python3 noweb hostcc spin
+	@tools/model
+
+# Trees by the million, and the other programs for EFFORT times their usual
+# rounds. A tree that fails is left in build/; with TREE, it alone is tried.
+fuzz: ## feed pure code random inputs: [COUNT=10000000 trees] [EFFORT=20] [SEED=n] [TREE=file]
+	@$(NEED) "make fuzz" python3 noweb gcc qemu pytest
+ifdef TREE
+	@RVOS_TREE=$(abspath $(TREE)) $(PYTEST) tests/test_fdt.py -k case_again
+else
+	@seed=$(or $(SEED),$$(date +%s)); \
+	    echo "To do the same again: make fuzz SEED=$$seed COUNT=$(or $(COUNT),10000000) EFFORT=$(or $(EFFORT),20)"; \
+	    RVOS_SEED=$$seed RVOS_COUNT=$(or $(COUNT),10000000) RVOS_EFFORT=$(or $(EFFORT),20) \
+	    $(PYTEST) tests -m fuzz
+endif

@@ -5,6 +5,7 @@
 //     chapters/04-frames.nw
 //     chapters/05-heap.nw
 //     chapters/06-paging.nw
+//     chapters/07-tasks.nw
 
 // From the first line of C to the last.
 #include "kernel/main.h"
@@ -31,6 +32,8 @@ extern char image_start[], image_end[];
 
 #include "kernel/mm/heap.h"
 #include "kernel/mm/kernel_map.h"
+#include "kernel/task/task.h"
+#include "kernel/bench.h"
 
 struct boot_info boot_info;
 
@@ -75,6 +78,7 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
         panic("this machine has no memory to spare");
     heap_init();
     kernel_map_init();
+    task_init();
     // main: open the doors
     if (!timer_start())
         printk("The firmware has no timer; there will be no ticks.\n");
@@ -82,6 +86,9 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
     // run the tests, if this image has any
     if (selftest_linked())
         power_off(selftest_run() ? POWER_OK : POWER_TESTS_FAILED);
+    // main: other kinds of images
+    if (bench_linked())
+        power_off(bench_run() ? POWER_OK : POWER_TESTS_FAILED);
     // main: go to work
     demo_show();
     printk("Nothing left to do: powering off.\n");

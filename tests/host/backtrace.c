@@ -12,6 +12,7 @@
 #define SYMBOLS_MAX 64
 #define NAMES_MAX (SYMBOLS_MAX * 8)
 #define STACK_SIZE 4096
+#define TASK_STACK_SIZE (4 * 4096)      // STACK_SIZE of kernel/task/stack.h
 
 /* What the linker script of the kernel provides. */
 __asm__(".pushsection .data\n .balign 16\n"
@@ -32,6 +33,8 @@ extern uint32_t symbols[], symbols_end[];
 
 static _Alignas(16) char fault_area[256 + FAULT_STACK_SIZE + 256];
 static char *const fault_stack = fault_area + 256;
+static _Alignas(16) char task_area[256 + TASK_STACK_SIZE + 256];
+static char *const task_stack = task_area + 256;
 
 static struct hart hart;
 
@@ -105,9 +108,11 @@ static void look_up_symbols(void)
 /* A word as it may stand in a damaged frame. */
 static uintptr_t random_link(void)
 {
-    bool fault = random_below(4) == 0;
-    uintptr_t stack = (uintptr_t)(fault ? fault_stack : boot_stack);
-    unsigned size = fault ? FAULT_STACK_SIZE : STACK_SIZE;
+    char *const stacks[] = { boot_stack, boot_stack, fault_stack, task_stack };
+    static const unsigned sizes[] = { STACK_SIZE, STACK_SIZE, FAULT_STACK_SIZE,
+                                      TASK_STACK_SIZE };
+    unsigned which = random_below(4), size = sizes[which];
+    uintptr_t stack = (uintptr_t)stacks[which];
 
     switch (random_below(8)) {
     case 0: return random_number();
@@ -128,11 +133,12 @@ static void fill_stack(char *stack, size_t size)
         words[i] = random_below(2) == 0 ? random_link() : random_text();
 }
 
-/* Only the two stacks may be read: the bytes around them are poisoned. */
+/* Only the three stacks may be read: the bytes around them are poisoned. */
 static void walk_damaged_chains(void)
 {
     fill_stack(boot_stack, STACK_SIZE);
     fill_stack(fault_stack, FAULT_STACK_SIZE);
+    fill_stack(task_stack, TASK_STACK_SIZE);
     for (int i = 0; i < 64; i++) {
         struct call call = { .pc = random_link(), .fp = random_link(),
                              .ra = random_below(2) == 0 ? 0 : random_link() };
@@ -176,10 +182,13 @@ static void one_round(void)
 int main(int count, char **arguments)
 {
     hart.fault_stack = (uintptr_t)(fault_stack + FAULT_STACK_SIZE);
+    hart.kernel_stack = (uintptr_t)(task_stack + TASK_STACK_SIZE);
     ASAN_POISON_MEMORY_REGION(text_start, 4096 + 256);
     ASAN_POISON_MEMORY_REGION(boot_stack_top, 256);
     ASAN_POISON_MEMORY_REGION(symbols_end, 256);
     ASAN_POISON_MEMORY_REGION(fault_area, 256);
     ASAN_POISON_MEMORY_REGION(fault_stack + FAULT_STACK_SIZE, 256);
+    ASAN_POISON_MEMORY_REGION(task_area, 256);
+    ASAN_POISON_MEMORY_REGION(task_stack + TASK_STACK_SIZE, 256);
     return count == 3 ? random_rounds(arguments, one_round) : 2;
 }

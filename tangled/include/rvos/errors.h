@@ -2,6 +2,7 @@
 //     chapters/03-machine.nw
 //     chapters/04-frames.nw
 //     chapters/06-paging.nw
+//     chapters/07-tasks.nw
 
 // The errors of the kernel, of the libraries and of all protocols.
 #pragma once
@@ -20,6 +21,8 @@ enum error {
     ERR_PERMISSION = 13,    // it is not allowed
     ERR_EXISTS = 14,        // there is something already
     ERR_ABSENT = 15,        // there is nothing
+    ERR_TIMEOUT = 16,       // it did not happen in time
+    ERR_LIMIT = 17,         // a limit is reached
 };
 
 /* A sentence for people. Never NULL. */

@@ -2,6 +2,7 @@
 //     chapters/03-machine.nw
 //     chapters/04-frames.nw
 //     chapters/06-paging.nw
+//     chapters/07-tasks.nw
 
 // Errors in words.
 #include "rvos/errors.h"
@@ -21,6 +22,8 @@ const char *error_text(enum error error)
     case ERR_PERMISSION: return "it is not allowed";
     case ERR_EXISTS: return "there is something already";
     case ERR_ABSENT: return "there is nothing";
+    case ERR_TIMEOUT: return "it did not happen in time";
+    case ERR_LIMIT: return "a limit is reached";
     }
     return "an error without a name";
 }

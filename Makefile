@@ -51,7 +51,11 @@ debug: ## boot stage STAGE under gdb, with the chapters as source
 	@$(BUILD) image
 	@tools/debug $(IMAGE) $(QEMU_FLAGS)
 
+size: ## count lines by chapter and folder, and check what we promise about them
+	@$(NEED) "make size" python3 noweb
+	@tools/size --stage $(STAGE)
+
 clean: ## remove everything that is generated, except tangled/
 	@rm -rf build
 
--include $(filter-out tools/build.mk,$(wildcard tools/*.mk))
+-include $(filter-out tools/build%,$(wildcard tools/*.mk))

@@ -71,7 +71,8 @@ def test_every_self_test_of_the_book_is_linked_and_run(stage, boot):
     source = rvos.nw.Source(stage, rvos.nw.kernel_tests(stage))
     written = [match for root in source.roots() if root.startswith("kernel/test/")
                for text, _, _ in rvos.nw.expand(source, root)
-               for match in re.findall(r"^SELFTEST\((\w+)\)", text)]
+               for kind, match in re.findall(r"^(SELF|IPC_)TEST\((\w+)\)", text)
+               for match in [f"ipc_{match}" if kind == "IPC_" else match]]
     assert sorted(re.findall(r"^selftest: (\w+) ok$", system.log, re.M)) == sorted(written)
 
 

@@ -104,7 +104,7 @@ def test_rv_console_prints_what_came_since_the_last_time():
 
 def test_help_rvos_lists_every_command():
     said = debug("help rvos")
-    for command in ("rv-bt", "rv-console", "rv-csr", "rv-frame"):
+    for command in ("rv-bt", "rv-console", "rv-csr", "rv-frame", "rv-program"):
         assert re.search(rf"^{command} +\S", said, re.M)
 
 

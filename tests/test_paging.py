@@ -15,8 +15,9 @@ from test_debug import debug
 
 pytestmark = pytest.mark.chapter(6)
 
-SOURCES = ["lib/base/error.c"]      # page.c is included by the program
+SOURCES = ["lib/base/error.c", "kernel/mm/page_print.c"]      # page.c is included by the program
 PAGES = "kernel/mm/page.c"
+PRINTED = "kernel/mm/page_print.c"
 REQUESTS = 200_000
 
 
@@ -46,7 +47,7 @@ def test_the_largest_leaves_map_everything_without_a_table(program):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-MISTAKES = {    # in page.c: what to replace, and by what
+MISTAKES = {    # in page.c or page_print.c: what to replace, and by what
     "flags lost in a split": ("entries[i] = *pte + i", "entries[i] = (*pte & ~PTE_U) + i"),
     "a split that repeats a frame": ("i * leaf_size(level - 1) / 4", "i * leaf_size(level) / 4"),
     "a split with a hole": ("i < ENTRIES; i++)\n            entries[i]",
@@ -153,7 +154,7 @@ MISTAKES = {    # in page.c: what to replace, and by what
                                          "i < USER_START / GIB - 1; i++"),
     "a mode of its own": ("8ul << 60", "9ul << 60"),
     "an ASID out of place": ("SATP_ASID_SHIFT 44", "SATP_ASID_SHIFT 45"),
-    "a root out of place": ("table->root.value / PAGE_SIZE);", "table->root.value);"),
+    "a root out of place": ("table->root.value / PAGE_SIZE;", "table->root.value;"),
     "the last stretch not printed": ("        now = (struct stretch){ at, e.address.value, e.size,"
                                      " e.flags };\n    }\n    print_stretch(&now);",
                                      "        now = (struct stretch){ at, e.address.value, e.size,"
@@ -173,7 +174,9 @@ def plain(tmp_path_factory):
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_model_finds(mistake, plain, tmp_path):
-    spoilt = hosted.spoil(PAGES, *MISTAKES[mistake], plain, tmp_path)
+    right, wrong = MISTAKES[mistake]
+    file = PAGES if right in (plain / PAGES).read_text() else PRINTED
+    spoilt = hosted.spoil(file, right, wrong, plain, tmp_path)
     program = hosted.build(COMPILERS[0], "page", SOURCES, spoilt, tmp_path)
     done = rvos.run(program, 1, REQUESTS // 10)
     assert done.returncode != 0

@@ -158,8 +158,8 @@ def test_a_stack_that_runs_over_says_whose_it_is(overlay, mode, smp, boot):
 MISUSES = {     # overlay: what is not so
     "task-start-twice": "task->state == TASK_NEW",
     "task-abandon-late": "task->state == TASK_NEW",
-    "task-sleep-locked": "spin_held(&lock) && hart->locks == 1",
-    "task-yield-locked": "spin_held(&lock) && hart->locks == 1",
+    "task-sleep-locked": "spin_held(&scheduler_lock) && hart->locks == 1",
+    "task-yield-locked": "spin_held(&scheduler_lock) && hart->locks == 1",
     "task-wait-unlocked": "spin_held(lock)",
 }
 

@@ -6,7 +6,8 @@
 #   MODE     debug (assertions, poisoning) or release
 #   OVERLAY  noweb files laid over the book's chunks
 #   CC_KIND  gcc or clang
-#   TESTS_ONLY  which files of kernel/test a test image takes, as a pattern
+#   TESTS_ONLY  which files of kernel/test, and programs of user/test, a test
+#               image takes, as patterns
 
 MODE     ?= debug
 CC_KIND  ?= gcc
@@ -21,6 +22,8 @@ CC       := $(CROSS)gcc
 endif
 LD       := $(CROSS)gcc
 NM       := $(CROSS)nm
+AR       := $(CROSS)ar
+OBJCOPY  := $(CROSS)objcopy
 
 # What a kernel for RV64GC needs: no C library, no red tape of the hosted
 # world, code anywhere in memory, and a frame pointer in every function so
@@ -49,22 +52,27 @@ ifneq ($(CI)$(WERROR),)
 KCFLAGS  += -Werror
 endif
 
-.PHONY: image test-image bench-image sources
+IMAGES   := image test-image bench-image
+.PHONY: $(IMAGES) images sources
 .SUFFIXES:
-image: $(OUT)/rvos.elf
-test-image: $(OUT)/rvos-test.elf
-bench-image: $(OUT)/rvos-bench.elf
 
 # The list of files is known only after tangling, so this makefile tangles
-# first and then calls itself.
+# first and then calls itself: once for all images, for they share objects.
 ifeq ($(TANGLED),)
-$(OUT)/rvos.elf $(OUT)/rvos-test.elf $(OUT)/rvos-bench.elf: sources
-	@$(MAKE) --no-print-directory -f tools/build.mk TANGLED=1 $@
+$(IMAGES): images ; @:
+
+images: sources
+	@$(MAKE) --no-print-directory -f tools/build.mk TANGLED=1 \
+	    $(or $(filter $(IMAGES),$(MAKECMDGOALS)),image)
 
 sources:
 	@tools/tangle --lines --tests $(if $(STAGE),--stage $(STAGE)) \
 	    $(addprefix --overlay ,$(OVERLAY)) --out $(SRC)
 else
+
+image: $(OUT)/rvos.elf
+test-image: $(OUT)/rvos-test.elf
+bench-image: $(OUT)/rvos-bench.elf
 
 FILES    := $(shell find $(SRC)/kernel $(SRC)/lib/base \
               \( -name '*.c' -o -name '*.S' \) 2>/dev/null | sort)
@@ -72,8 +80,8 @@ OBJECTS  := $(patsubst $(SRC)/%,$(OUT)/obj/%.o,$(FILES))
 TESTS    := $(filter $(OUT)/obj/kernel/test/%,$(OBJECTS))
 BENCHES  := $(filter $(OUT)/obj/kernel/bench/%,$(OBJECTS))
 OBJECTS  := $(filter-out $(TESTS) $(BENCHES),$(OBJECTS))
-TESTS    := $(filter $(OUT)/obj/kernel/test/$(TESTS_ONLY),$(TESTS))
-FLAGFILE := $(OUT)/obj/flags
+TESTS    := $(filter $(addprefix $(OUT)/obj/kernel/test/,$(TESTS_ONLY)),$(TESTS))
+FLAGFILE := $(OUT)/obj/flags.list
 FLAGS    := $(CC) $(KCFLAGS) $(OPTIMISE) $(DEFINES)
 
 $(OUT)/obj/%.c.o: $(SRC)/%.c $(FLAGFILE)
@@ -86,9 +94,17 @@ $(OUT)/obj/%.S.o: $(SRC)/%.S $(FLAGFILE)
 
 # Objects are rebuilt when the flags change, as they do when the header of
 # the build does.
-$(FLAGFILE): FORCE
+$(FLAGFILE): MEMBERS = $(FLAGS)
+
+# What goes into something, as a file that changes when that does: then what
+# has gone is noticed, too, which leaves no newer file behind.
+%.list: FORCE
 	@mkdir -p $(@D)
-	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+	@echo '$(MEMBERS)' | cmp -s - $@ || echo '$(MEMBERS)' > $@
+
+ifneq ($(wildcard $(SRC)/user/user.ld),)
+include tools/build_user.mk
+endif
 
 # Two passes, once the book has a symbol table: the first image gives the
 # addresses of the symbols, the second carries them. The table stands behind
@@ -112,14 +128,15 @@ define link
 endef
 endif
 
-$(OUT)/rvos.elf: $(OBJECTS) $(SRC)/kernel/kernel.ld
-	$(call link,$(OBJECTS))
-
-$(OUT)/rvos-test.elf: $(OBJECTS) $(TESTS) $(SRC)/kernel/kernel.ld
-	$(call link,$(OBJECTS) $(TESTS))
-
-$(OUT)/rvos-bench.elf: $(OBJECTS) $(BENCHES) $(SRC)/kernel/kernel.ld
-	$(call link,$(OBJECTS) $(BENCHES))
+# $1: an image, $2: what it consists of
+define image
+$(OUT)/$1.elf: $2 $(OUT)/obj/$1.list $(SRC)/kernel/kernel.ld
+	$$(call link,$2)
+$(OUT)/obj/$1.list: MEMBERS = $2
+endef
+$(eval $(call image,rvos,$(OBJECTS) $(PROGRAMS)))
+$(eval $(call image,rvos-test,$(OBJECTS) $(TESTS) $(TEST_PROGRAMS)))
+$(eval $(call image,rvos-bench,$(OBJECTS) $(BENCHES) $(BENCH_PROGRAMS)))
 
 .PHONY: FORCE
 -include $(OBJECTS:.o=.d) $(TESTS:.o=.d) $(BENCHES:.o=.d)

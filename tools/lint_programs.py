@@ -21,7 +21,7 @@ COMPACT = ("{BasedOnStyle: InheritParentConfig, ColumnLimit: 80, "
 ALIGNED = "{BasedOnStyle: InheritParentConfig, AlignOperands: Align}"
 STYLES = ("file", COMPACT, ALIGNED)
 SUPPRESSIONS = nw.ROOT / "tools/lint_cppcheck.txt"
-ANALYZED = ("kernel/", "lib/")
+ANALYZED = ("kernel/", "lib/", "user/")
 NOTICE = re.compile(r"([^:\s]+):(\d+):(?:\d+:)? (.*)")
 
 
@@ -187,7 +187,7 @@ def _compiler():
 
 
 def _analyze(files, src, cache):
-    """One task for each C file of the kernel and the libraries."""
+    """One task for each C file of the kernel, the libraries and the programs."""
     compiler = _compiler()
     headers = digest(*[root + file.text for root, file in files.items() if file.has(".h")])
     command = [*compiler, "-fanalyzer", "-I.", "-Iinclude", "-Ilib", "-fdiagnostics-plain-output",

@@ -172,7 +172,7 @@ def _declarations(file):
     """(first, last) line of each public declaration and macro."""
     first, depth, comment, macro = None, 0, False, False
     for number, row in enumerate(file.rows, 1):
-        code, comment = _without_comments(row.text, comment)
+        code, comment = without_comments(row.text, comment)
         if macro or code.startswith("#"):
             if re.match(r"#\s*define\s+\w", code):
                 yield number, number
@@ -189,7 +189,7 @@ def _declarations(file):
             first = None
 
 
-def _without_comments(text, inside):
+def without_comments(text, inside):
     """A line without comments, and whether one goes on after it."""
     if inside:
         _, end, text = text.partition("*/")

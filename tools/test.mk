@@ -31,11 +31,14 @@ model: ## have Spin try all orders of a wake-up
 	@tools/model
 
 # Trees by the million, and the other programs for EFFORT times their usual
-# rounds. A tree that fails is left in build/; with TREE, it alone is tried.
-fuzz: ## feed pure code random inputs: [COUNT=10000000 trees] [EFFORT=20] [SEED=n] [TREE=file]
+# rounds. A tree or a program that fails is left in build/; with TREE or PROGRAM,
+# it alone is tried.
+fuzz: ## feed pure code random inputs: [COUNT=10000000 trees] [EFFORT=20] [SEED=n] [TREE=file] [PROGRAM=file]
 	@$(NEED) "make fuzz" python3 noweb gcc qemu pytest
 ifdef TREE
 	@RVOS_TREE=$(abspath $(TREE)) $(PYTEST) tests/test_fdt.py -k case_again
+else ifdef PROGRAM
+	@RVOS_PROGRAM=$(abspath $(PROGRAM)) $(PYTEST) tests/test_elf.py -k case_again
 else
 	@seed=$(or $(SEED),$$(date +%s)); \
 	    echo "To do the same again: make fuzz SEED=$$seed COUNT=$(or $(COUNT),10000000) EFFORT=$(or $(EFFORT),20)"; \

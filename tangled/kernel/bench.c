@@ -81,7 +81,8 @@ bool bench_run(void)
     uint64_t empty = measure(nothing).least;
     for (const struct bench *b = benches_start; b < benches_end; b++) {
         struct meter meter = measure(b->run);
-        uint64_t cost = (meter.least - empty) / meter.operations;
+        uint64_t whole = meter.least - (meter.exact ? 0 : empty);
+        uint64_t cost = whole / meter.operations;
         printk("bench: %s %lu %s\n", b->name, cost, b->what);
         count++;
     }

@@ -13,6 +13,7 @@ struct meter {
     unsigned operations;    // in each; a benchmark may say more than 1
     uint64_t start;         // instructions when this round began
     uint64_t least;         // of the rounds so far
+    bool exact;             // there is nothing to subtract from it
 };
 
 /* An entry of the linker set. */

@@ -6,21 +6,20 @@
 //                                       with FIRST; one that fails is left in
 //                                       FOLDER
 //   fdt --again TREE…                   try such cases again
+#define CASE_NAME "fdt"
+#define CASE_SUFFIX "dtb"
+#define CASE_VARIABLE "TREE"
+#include "case.h"
 #include "fdt_check.h"
 #include "fdt_mutate.h"
 
-#include <sanitizer/asan_interface.h>
-#include <signal.h>
 #include <sys/time.h>
 
 #define STEPS_A_BYTE 100    // that machine_read may take
 #define SECONDS_A_TREE 5    // of the processor
 
-static uint64_t seed, number, accepted;
+static uint64_t accepted;
 static uint64_t steps_left = UINT64_MAX, steps_allowed;
-static const char *folder;
-static const uint8_t *blob;
-static size_t limit;
 
 void __sanitizer_cov_trace_pc(void);
 
@@ -37,27 +36,6 @@ void __sanitizer_cov_trace_pc(void)
 {
     if (__builtin_expect(steps_left-- == 0, 0))
         too_many_steps();
-}
-
-/* Leave the tree that is in work, and say how to have it again. */
-static void keep_case(void)
-{
-    char name[512];
-
-    if (folder == NULL || blob == NULL)
-        return;
-    ASAN_UNPOISON_MEMORY_REGION(blob, limit);
-    snprintf(name, sizeof name, "%s/fdt-%lu-%lu.dtb", folder, seed, number);
-    FILE *file = fopen(name, "wb");
-    if (file == NULL || fwrite(blob, 1, limit, file) != limit)
-        printf("cannot write %s\n", name);
-    else
-        printf("tree %lu of seed %lu; to try it again: make fuzz TREE=%s\n",
-               number, seed, name);
-    if (file != NULL)
-        fclose(file);
-    fflush(stdout);
-    blob = NULL;
 }
 
 /* All that can be asked of a blob. What is behind the size that it gives
@@ -90,16 +68,6 @@ static void check_blob(void)
         check_empty_machine();
     }
     ASAN_UNPOISON_MEMORY_REGION(blob, limit);
-}
-
-/* The same choices whatever has been tried before: case `number` of `seed`. */
-static void choose(void)
-{
-    random_state = (seed + 1) * 0x9e3779b97f4a7c15 ^
-                   (number + 1) * 0xbf58476d1ce4e5b9;
-    random_state |= random_state == 0;
-    for (int i = 0; i < 4; i++)
-        random_word();
 }
 
 static void one_case(void)
@@ -159,26 +127,6 @@ static struct seed read_tree(const char *name)
     return read;
 }
 
-/* However a sanitizer is left, it is by abort, which keeps the case. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void)
-{
-    return "abort_on_error=1:handle_abort=0:quarantine_size_mb=1";
-}
-
-const char *__ubsan_default_options(void);
-const char *__ubsan_default_options(void)
-{
-    return "abort_on_error=1:print_stacktrace=1";
-}
-
-static void aborted(int signal)
-{
-    (void)signal;
-    keep_case();
-    _Exit(1);
-}
-
 static int try_again(int count, char **names)
 {
     for (int i = 0; i < count; i++) {
@@ -221,8 +169,7 @@ int main(int count, char **arguments)
     seed = strtoull(arguments[1], NULL, 10);
     number = strtoull(arguments[2], NULL, 10);
     folder = arguments[4];
-    atexit(keep_case);
-    signal(SIGABRT, aborted);
+    watch_cases();
     try_cases(strtoull(arguments[3], NULL, 10));
     return 0;
 }

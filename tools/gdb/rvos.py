@@ -12,7 +12,7 @@ import sys
 import gdb
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-TOPICS = ("console", "csr", "map", "stack")
+TOPICS = ("console", "csr", "map", "program", "stack")
 SETTINGS = ("pagination off", "confirm off", "print pretty on",
             "remote query-attached-packet off")    # so that quitting ends the machine
 

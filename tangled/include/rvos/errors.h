@@ -3,6 +3,7 @@
 //     chapters/04-frames.nw
 //     chapters/06-paging.nw
 //     chapters/07-tasks.nw
+//     chapters/08-channels.nw
 
 // The errors of the kernel, of the libraries and of all protocols.
 #pragma once
@@ -14,7 +15,7 @@ enum error {
     ERR_ALIGN = 6,      // an address or a size is not aligned as it must be
     ERR_CORRUPT = 7,    // data from outside does not have its form
     ERR_VERSION = 8,    // it has a form that is newer than this code
-    ERR_MACHINE = 9,    // the machine lacks memory, or a hart
+    ERR_MACHINE = 9,    // the machine lacks what is needed
     ERR_MEMORY = 10,    // there is not enough memory
     ERR_RANGE = 11,     // a number or an address is out of its range
     ERR_OWNER = 12,     // this is not the caller's, or not any more
@@ -23,6 +24,15 @@ enum error {
     ERR_ABSENT = 15,        // there is nothing
     ERR_TIMEOUT = 16,       // it did not happen in time
     ERR_LIMIT = 17,         // a limit is reached
+    ERR_EMPTY = 1,          // there is no message
+    ERR_CLOSED = 2,         // the other end is closed
+    ERR_FULL = 5,           // there is no room for another message
+    ERR_HANDLE = 18,        // it is no handle, or not any more
+    ERR_TYPE = 19,          // it stands for something of another kind
+    ERR_RIGHTS = 20,        // it does not give the right to do that
+    ERR_SIZE = 21,          // a message is too long
+    ERR_CYCLE = 22,         // a channel would contain itself
+    ERR_QUOTA = 23,         // the task may not have so much
 };
 
 /* A sentence for people. Never NULL. */

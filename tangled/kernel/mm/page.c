@@ -6,7 +6,6 @@
 
 #include "kernel/arch/csr.h"
 #include "kernel/mm/frame.h"
-#include "kernel/printk.h"
 
 #define TOP 2               // the level of the root
 #define ENTRIES 512
@@ -335,50 +334,17 @@ void page_table_destroy(struct page_table *table)
 #define SATP_SV39 (8ul << 60)
 #define SATP_ASID_SHIFT 44
 
-void page_table_use(const struct page_table *table)
+uint64_t page_table_satp(const struct page_table *table)
 {
     uint64_t asid = table->asid;
 
-    csr_write(satp, SATP_SV39 | asid << SATP_ASID_SHIFT |
-                        table->root.value / PAGE_SIZE);
+    return SATP_SV39 | asid << SATP_ASID_SHIFT |
+           table->root.value / PAGE_SIZE;
 }
 
-// print a tree
-struct stretch {
-    uint64_t va, pa, size;
-    pte_t flags;
-};
-
-static void print_stretch(const struct stretch *s)
+void page_table_use(const struct page_table *table)
 {
-    if (s->size > 0)
-        printk("  %#13lx .. %#13lx %8lu KiB  %c%c%c%c%c\n", s->va,
-               s->va + s->size, s->size / 1024,
-               s->flags & PTE_R ? 'r' : '-',
-               s->flags & PTE_W ? 'w' : '-',
-               s->flags & PTE_X ? 'x' : '-',
-               s->flags & PTE_U ? 'u' : '-',
-               s->flags & PTE_G ? 'g' : '-');
-}
-
-// walk a tree and print its stretches
-void page_table_print(const struct page_table *table)
-{
-    struct stretch now = { .size = 0 };
-    struct page_entry e;
-
-    for (uint64_t at = 0; at < AREA_END; at += e.size - at % e.size) {
-        if (!page_find(table, vaddr(at), &e))
-            continue;
-        if (at == now.va + now.size && e.flags == now.flags &&
-            e.address.value == now.pa + now.size) {
-            now.size += e.size;
-            continue;
-        }
-        print_stretch(&now);
-        now = (struct stretch){ at, e.address.value, e.size, e.flags };
-    }
-    print_stretch(&now);
+    csr_write(satp, page_table_satp(table));
 }
 
 enum error page_table_create_empty(struct page_table *table)

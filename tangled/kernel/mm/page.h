@@ -89,6 +89,9 @@ void page_table_destroy(struct page_table *table);
 /* From now on this hart looks addresses up in this tree. */
 void page_table_use(const struct page_table *table);
 
+/* What that puts into satp. */
+uint64_t page_table_satp(const struct page_table *table);
+
 /* Print what is mapped, a line for each stretch with the same flags. */
 void page_table_print(const struct page_table *table);
 

@@ -16,7 +16,7 @@ static _Alignas(16) char user_stack[512], trap_stack[4096];
 __asm__(".text\n.balign 16\n"
         "user_code: li tp, 1234\n"
         "    addi a0, a0, 1\n"
-        "    ecall\n");
+        "    unimp\n");
 
 extern char user_code[];
 
@@ -25,7 +25,7 @@ static uintptr_t way_in;        // the address of user_code for the user
 
 static bool go_and_come_back(struct trap_frame *frame)
 {
-    if (frame->cause == EXC_BREAKPOINT) {
+    if (trap_from_kernel(frame)) {
         home = *frame;
         // turn the frame into the visitor's
         frame->status &= ~(uint64_t)(SSTATUS_SPP | SSTATUS_SPIE);
@@ -63,7 +63,7 @@ SELFTEST(trap_from_user_mode)
     EXPECT_EQ(page_unmap(&kernel_table, vaddr(USER_START), PAGE_SIZE), OK);
     this_hart()->kernel_stack = stack;
     // expect what the visitor left behind
-    EXPECT_EQ(visit.cause, EXC_ECALL_USER);
+    EXPECT_EQ(visit.cause, EXC_ILLEGAL);
     EXPECT(!trap_from_kernel(&visit));
     EXPECT_EQ(visit.x[10], 42);
     EXPECT_EQ(visit.x[4], 1234);

@@ -3,6 +3,7 @@
 //     chapters/04-frames.nw
 //     chapters/06-paging.nw
 //     chapters/07-tasks.nw
+//     chapters/08-channels.nw
 
 // Errors in words.
 #include "rvos/errors.h"
@@ -15,7 +16,7 @@ const char *error_text(enum error error)
     case ERR_ALIGN: return "an address or a size is not aligned";
     case ERR_CORRUPT: return "the data is malformed";
     case ERR_VERSION: return "the data has a version that we cannot read";
-    case ERR_MACHINE: return "the machine lacks memory or a hart";
+    case ERR_MACHINE: return "the machine lacks what is needed";
     case ERR_MEMORY: return "there is not enough memory";
     case ERR_RANGE: return "a number or an address is out of its range";
     case ERR_OWNER: return "it does not belong to the caller";
@@ -24,6 +25,15 @@ const char *error_text(enum error error)
     case ERR_ABSENT: return "there is nothing";
     case ERR_TIMEOUT: return "it did not happen in time";
     case ERR_LIMIT: return "a limit is reached";
+    case ERR_EMPTY: return "there is no message";
+    case ERR_CLOSED: return "the other end of the channel is closed";
+    case ERR_FULL: return "there is no room for another message";
+    case ERR_HANDLE: return "there is no such handle";
+    case ERR_TYPE: return "the handle stands for something else";
+    case ERR_RIGHTS: return "the handle does not give that right";
+    case ERR_SIZE: return "the message is too long";
+    case ERR_CYCLE: return "a channel would contain itself";
+    case ERR_QUOTA: return "the task may not use so much memory";
     }
     return "an error without a name";
 }

@@ -14,12 +14,24 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
     const char *f = from;
 
     // copy whole words if both sides are aligned
-    if (((uintptr_t)t | (uintptr_t)f) % sizeof(word) == 0)
+    if (((uintptr_t)t | (uintptr_t)f) % sizeof(word) == 0) {
+        // copy four words at a time
+        for (; n >= 4 * sizeof(word); n -= 4 * sizeof(word)) {
+            word *four = (word *)(void *)t;
+            const word *from_four = (const word *)(const void *)f;
+            word a = from_four[0], b = from_four[1];
+            word c = from_four[2], d = from_four[3];
+            four[0] = a, four[1] = b;
+            four[2] = c, four[3] = d;
+            t += 4 * sizeof(word);
+            f += 4 * sizeof(word);
+        }
         for (; n >= sizeof(word); n -= sizeof(word)) {
             *(word *)(void *)t = *(const word *)(const void *)f;
             t += sizeof(word);
             f += sizeof(word);
         }
+    }
     while (n-- > 0)
         *t++ = *f++;
     return to;
@@ -46,11 +58,19 @@ void *memset(void *to, int byte, size_t n)
     // fill whole words if the start is aligned
     word pattern = 0x0101010101010101ul * (unsigned char)byte;
 
-    if ((uintptr_t)t % sizeof(word) == 0)
+    if ((uintptr_t)t % sizeof(word) == 0) {
+        // fill eight words at a time
+        for (; n >= 8 * sizeof(word); n -= 8 * sizeof(word)) {
+            word *eight = (word *)(void *)t;
+            eight[0] = eight[1] = eight[2] = eight[3] = pattern;
+            eight[4] = eight[5] = eight[6] = eight[7] = pattern;
+            t += 8 * sizeof(word);
+        }
         for (; n >= sizeof(word); n -= sizeof(word)) {
             *(word *)(void *)t = pattern;
             t += sizeof(word);
         }
+    }
     while (n-- > 0)
         *t++ = (char)byte;
     return to;

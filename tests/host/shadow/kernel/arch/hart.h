@@ -5,9 +5,12 @@
 
 #define FAULT_STACK_SIZE 8192
 
+struct task;
+
 struct hart {
     uint64_t kernel_stack;
     uint64_t fault_stack;
+    struct task *task;
 };
 
 struct hart *this_hart(void);

@@ -6,6 +6,7 @@
 //     chapters/05-heap.nw
 //     chapters/06-paging.nw
 //     chapters/07-tasks.nw
+//     chapters/09-user-mode.nw
 
 // From the first line of C to the last.
 #include "kernel/main.h"
@@ -34,6 +35,7 @@ extern char image_start[], image_end[];
 #include "kernel/mm/kernel_map.h"
 #include "kernel/task/task.h"
 #include "kernel/bench.h"
+#include "kernel/arch/csr.h"
 
 struct boot_info boot_info;
 
@@ -83,6 +85,7 @@ _Noreturn void kmain(uint64_t hart, const void *device_tree)
     if (!timer_start())
         printk("The firmware has no timer; there will be no ticks.\n");
     interrupts_on();
+    csr_write(scounteren, 7);   // cycle, time, instret
     // run the tests, if this image has any
     if (selftest_linked())
         power_off(selftest_run() ? POWER_OK : POWER_TESTS_FAILED);

@@ -4,6 +4,7 @@
 //     chapters/06-paging.nw
 //     chapters/07-tasks.nw
 //     chapters/08-channels.nw
+//     chapters/09-user-mode.nw
 
 // The errors of the kernel, of the libraries and of all protocols.
 #pragma once
@@ -33,6 +34,8 @@ enum error {
     ERR_SIZE = 21,          // a message is too long
     ERR_CYCLE = 22,         // a channel would contain itself
     ERR_QUOTA = 23,         // the task may not have so much
+    ERR_POINTER = 24,       // a program may not use this address so
+    ERR_CALL = 25,          // there is no such system call
 };
 
 /* A sentence for people. Never NULL. */

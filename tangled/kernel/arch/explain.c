@@ -2,6 +2,7 @@
 //     chapters/02-traps.nw
 //     chapters/06-paging.nw
 //     chapters/07-tasks.nw
+//     chapters/09-user-mode.nw
 
 // Traps in words, for people.
 #include "kernel/arch/explain.h"
@@ -122,4 +123,9 @@ void explain_trap(const struct trap_frame *frame)
                task_current()->pid, task_current()->name);
     print_trap_place(frame);
     print_registers(frame);
+}
+
+void explain_deed(const struct trap_frame *frame)
+{
+    printk(find_explanation(frame->cause)->deed, frame->value);
 }

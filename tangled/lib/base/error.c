@@ -4,6 +4,7 @@
 //     chapters/06-paging.nw
 //     chapters/07-tasks.nw
 //     chapters/08-channels.nw
+//     chapters/09-user-mode.nw
 
 // Errors in words.
 #include "rvos/errors.h"
@@ -34,6 +35,8 @@ const char *error_text(enum error error)
     case ERR_SIZE: return "the message is too long";
     case ERR_CYCLE: return "a channel would contain itself";
     case ERR_QUOTA: return "the task may not use so much memory";
+    case ERR_POINTER: return "the address is not the program's to use so";
+    case ERR_CALL: return "there is no such system call";
     }
     return "an error without a name";
 }

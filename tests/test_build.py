@@ -137,7 +137,7 @@ def test_size_says_which_promise_is_broken(folder, kept, tmp_path):
     for chapter in chapters.glob("0[2-9]-*.nw"):
         chapter.unlink()
     (chapters / "02-huge.nw").write_text(
-        f"# Huge\n\n<<{folder}/huge.c>>=\n" + "// no code\n\nint x;\n" * 5000 + "@\n")
+        f"# Huge\n\n<<{folder}/huge.c>>=\n" + "// no code\n\nint x;\n" * 8000 + "@\n")
     done = size("STAGE=2", RVOS_CHAPTERS=str(chapters))
     said = re.findall(r"^the .*: \d+ lines(.*)$", done.stdout, re.M)
     assert ["as promised" in line for line in said] == kept
